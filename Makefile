@@ -1,0 +1,38 @@
+# Thalweg: `make help` lists what there is. Needs Python 3.11+, make and the package registries; installs nothing globally.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check lint types fast lock clean bench
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11)) ' || { echo "Thalweg needs Python 3.11 or newer; PYTHON=/path/to/python3.11 make … names another one"; exit 1; }
+	@echo "Setting up $(VENV): pinned dependencies, checked by hash (about a minute, once)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+setup: $(VENV)/.ready ## the virtual environment with locked dependencies
+
+demo: setup ## one event's whole way, on 336,776 real flights: under two minutes
+	@$(BIN)/thalweg demo
+
+test: setup ## the whole suite, against a real broker, registry and files
+	@$(BIN)/python -m tests.run
+
+check: setup ## format, types, lint, layers and the fast tests: under a minute
+	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q -m "not slow"
+
+lock: setup ## resolve the dependencies anew and write their hashes
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --all-extras --group dev --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+
+clean: ## stop the local stack and remove what it keeps
+	@test ! -x $(BIN)/thalweg || $(BIN)/thalweg stack down --wipe
