@@ -28,8 +28,12 @@ class KafkaSettings(_Section):
     """How to reach the broker, and how our own topics are made."""
 
     bootstrap: str | None = Field(None, description="host:port,… of the brokers")
-    properties: dict[str, str] = Field({}, description="librdkafka properties for every client: security.protocol, sasl.* …")
-    prefix: str = Field("thalweg", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="first word of our topics and groups")
+    properties: dict[str, str] = Field(
+        {}, description="librdkafka properties for every client: security.protocol, sasl.* …"
+    )
+    prefix: str = Field(
+        "thalweg", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="first word of our topics and groups"
+    )
     replication: PositiveInt = Field(1, description="replication factor of the topics that we create")
     min_insync_replicas: PositiveInt = 1
     group_protocol: Literal["classic", "consumer"] = Field("classic", description="`consumer` is KIP-848")
@@ -60,7 +64,9 @@ class TableSettings(_Section):
 class IngestSettings(_Section):
     """When a worker commits, and what it may hold in memory."""
 
-    commit_interval_s: PositiveFloat = Field(5.0, description="a landing is committed at the latest this long after its first record")
+    commit_interval_s: PositiveFloat = Field(
+        5.0, description="a landing is committed at the latest this long after its first record"
+    )
     commit_rows: PositiveInt = Field(1_000_000, description="and at the latest with this many rows")
     commit_bytes: PositiveInt = Field(512 * 2**20, description="and at the latest with this many bytes of Avro")
     block_rows: PositiveInt = Field(32_768, description="records decoded together")
@@ -104,7 +110,11 @@ class Settings(BaseSettings):
     """Everything that can be set. Frozen: made once at start and passed down."""
 
     model_config = SettingsConfigDict(
-        env_prefix="THALWEG_", env_nested_delimiter="__", frozen=True, extra="forbid", nested_model_default_partial_update=True
+        env_prefix="THALWEG_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        nested_model_default_partial_update=True,
     )
 
     home: Path = Field(Path(".thalweg"), description="local state: the development stack, SQLite, tables by default")
@@ -148,7 +158,9 @@ class _RunningStack(PydanticBaseSettingsSource):
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except json.JSONDecodeError as error:
-            raise ConfigurationError(f"{home / 'stack.json'} is not JSON: {error}", "thalweg stack down, then up") from error
+            raise ConfigurationError(
+                f"{home / 'stack.json'} is not JSON: {error}", "thalweg stack down, then up"
+            ) from error
         found = {"kafka": {"bootstrap": state.get("bootstrap")}, "registry": {"url": state.get("registry")}}
         return {section: {k: v for k, v in values.items() if v} for section, values in found.items()}
 

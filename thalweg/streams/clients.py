@@ -1,0 +1,136 @@
+"""Consumers and producers, made in one place, and the names of our own topics."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+
+from thalweg.errors import BrokerUnavailable, ConfigurationError, ThalwegError, TopicNotFound
+from thalweg.settings import KafkaSettings
+
+_LOG = logging.getLogger("thalweg.streams")
+
+# Error codes that mean "nobody answers", as librdkafka reports them.
+_UNREACHABLE = {
+    KafkaError._TRANSPORT,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+    KafkaError.NETWORK_EXCEPTION,
+}
+_UNKNOWN_TOPIC = {KafkaError._UNKNOWN_TOPIC, KafkaError.UNKNOWN_TOPIC_OR_PART}
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Names of our own topics."""
+
+    datasets: str
+    versions: str
+    lineage: str
+    announced: str
+
+
+# Partitions of `datasets` and `announced`: the leases of announcers and compactors. Frozen: adding some would move keys.
+LEASE_PARTITIONS = 12
+
+
+def topics(kafka: KafkaSettings) -> Topics:
+    """Our topics under the prefix that is set."""
+    p = kafka.prefix
+    return Topics(f"{p}.datasets", f"{p}.versions", f"{p}.lineage", f"{p}.announced")
+
+
+def bootstrap(kafka: KafkaSettings) -> str:
+    """The bootstrap servers. Raises ConfigurationError when none are set and no local stack runs."""
+    if not kafka.bootstrap:
+        raise ConfigurationError(
+            "no Kafka broker is set and no local stack runs",
+            "thalweg stack up starts one, or set THALWEG_KAFKA__BOOTSTRAP=host:port",
+        )
+    return kafka.bootstrap
+
+
+def consumer(kafka: KafkaSettings, group: str, **properties: Any) -> Consumer:
+    """A consumer that reads committed records only and never commits by itself.
+
+    `properties` are librdkafka's, with `_` for `.`. Offsets are never reset silently: without a stored position the
+    caller assigns one. Under KIP-848 the assignor and session settings are the broker's.
+    """
+    grouped: dict[str, Any] = (
+        {"group.protocol": "consumer"}
+        if kafka.group_protocol == "consumer"
+        else {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 30_000}
+    )
+    return Consumer(
+        {
+            **_client(kafka),
+            **grouped,
+            "group.id": group,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            # The default of 1000 stalls the fetcher whenever the queue was full for a moment.
+            "fetch.queue.backoff.ms": 5,
+            "fetch.wait.max.ms": 50,
+            "topic.metadata.refresh.interval.ms": 30_000,
+            **_dotted(properties),
+        }
+    )
+
+
+def producer(kafka: KafkaSettings, **properties: Any) -> Producer:
+    """An idempotent producer that spreads keys as Java's does. `properties` are librdkafka's, with `_` for `.`."""
+    return Producer(
+        {
+            **_client(kafka),
+            "enable.idempotence": True,
+            "acks": "all",
+            # librdkafka's default differs from Java's: the same key must meet the same partition whoever produces.
+            "partitioner": "murmur2_random",
+            "linger.ms": 5,
+            **_dotted(properties),
+        }
+    )
+
+
+def kafka_error(error: KafkaError | KafkaException, doing: str, kafka: KafkaSettings) -> ThalwegError:
+    """Map one of librdkafka's errors to ours. `doing` completes "while …"."""
+    code = error.args[0] if isinstance(error, KafkaException) else error
+    if code.code() in _UNREACHABLE:
+        return BrokerUnavailable(
+            f"no Kafka broker answers at {kafka.bootstrap} while {doing}: {code.str()}",
+            "check that the broker runs (thalweg stack status) and that THALWEG_KAFKA__BOOTSTRAP is right",
+        )
+    if code.code() in _UNKNOWN_TOPIC:
+        return TopicNotFound(
+            f"a topic does not exist while {doing}: {code.str()}", "create the topic, or mend the dataset's `topics`"
+        )
+    return BrokerUnavailable(f"Kafka refused while {doing}: {code.name()}: {code.str()}", "see the broker's log")
+
+
+def _client(kafka: KafkaSettings) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": bootstrap(kafka),
+        "client.id": "thalweg",
+        "error_cb": _logged("broker connection"),
+        "log_level": 3,
+        **kafka.properties,
+    }
+
+
+def _dotted(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name.replace("_", ".") if name not in ("on_commit", "error_cb", "stats_cb") else name: v
+        for name, v in properties.items()
+    }
+
+
+def _logged(what: str) -> Callable[[KafkaError], None]:
+    def on_error(error: KafkaError) -> None:
+        _LOG.warning("%s: %s: %s", what, error.name(), error.str())
+
+    return on_error
