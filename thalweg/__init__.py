@@ -1,0 +1,1 @@
+"""Thalweg: Kafka to Delta, exactly once; every row traceable to the offset it came from."""

@@ -95,7 +95,7 @@ class Log:
 
     def exists(self, version: int) -> bool:
         """Whether that log entry is there. One request."""
-        return self._files.get_file_info(f"_delta_log/{version:020}.json").type == pafs.FileType.File
+        return bool(self._files.get_file_info(f"_delta_log/{version:020}.json").type == pafs.FileType.File)
 
     def latest(self, after: int = -1) -> int:
         """Newest version. With `after`, a version known to exist, only what came since is looked at.
