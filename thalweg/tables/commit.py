@@ -13,7 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
+from deltalake import Field as DeltaField
+from deltalake import Schema as DeltaSchema
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction
 
@@ -91,6 +94,56 @@ class TableWriter:
         """Reopen and take the table as it now is, with whatever identity and schema it has."""
         self._table = open_table(self.uri, self._options)
         self._remember_identity()
+
+    def schema(self) -> pa.Schema:
+        """The table's columns as Arrow types, partition columns included, as this writer last saw them."""
+        return pa.schema(self._table.schema().to_arrow())
+
+    def configuration(self) -> dict[str, str]:
+        """The table's properties."""
+        return {key: value for key, value in self._table.metadata().configuration.items() if value is not None}
+
+    def set_properties(self, properties: Mapping[str, str]) -> None:
+        """Set table properties. Repeating it changes nothing."""
+        self._until(
+            lambda: properties.items() <= self.configuration().items(),
+            lambda: self._table.alter.set_table_properties(dict(properties), raise_if_not_exists=False),
+        )
+
+    def add_columns(self, fields: Sequence[pa.Field]) -> None:
+        """Add nullable columns, and take the table's new schema as this writer's. Repeating it changes nothing.
+
+        Raises SchemaClash when a column of that name and another type is there.
+        """
+        wanted = DeltaSchema.from_arrow(pa.schema([field.with_nullable(True) for field in fields])).fields
+
+        def missing() -> list[DeltaField]:
+            present = {field.name: field for field in self._table.schema().fields}
+            for field in wanted:
+                if field.name in present and present[field.name].type != field.type:
+                    raise SchemaClash(
+                        f"column {field.name} of {self.uri} is {present[field.name].type}, and events have {field.type}",
+                        "give the field another name, or land these events in another dataset",
+                    )
+            return [field for field in wanted if field.name not in present]
+
+        self._until(lambda: not missing(), lambda: self._table.alter.add_columns(missing()))
+        self._remember_identity()
+
+    def _until(self, done: Callable[[], bool], change: Callable[[], None]) -> None:
+        """Make a change of metadata whose outcome the table itself shows, trying again after conflicts."""
+        for attempt in range(ATTEMPTS):
+            self._table = open_table(self.uri, self._options)
+            if done():
+                return
+            try:
+                change()
+            except (DeltaError, OSError):
+                if attempt + 1 == ATTEMPTS:
+                    with storage_errors(self.uri):
+                        raise
+                time.sleep(random.uniform(0.2, 1.0) * min(0.05 * 2**attempt, 3.0))
+        raise OutcomeUnknown(f"a change of {self.uri} was accepted and does not show", "start again: the table decides")
 
     def commit(
         self,

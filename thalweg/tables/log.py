@@ -97,6 +97,15 @@ class Log:
         """Whether that log entry is there. One request."""
         return bool(self._files.get_file_info(f"_delta_log/{version:020}.json").type == pafs.FileType.File)
 
+    def has_entries(self) -> bool:
+        """Whether there is a table at all."""
+        return bool(self._versions())
+
+    def stamp(self, version: int) -> tuple[int, int | None] | None:
+        """Size in bytes and time of change (ns) of that log file; None when there is none. Tells it from another one of the same name."""
+        found = self._files.get_file_info(f"_delta_log/{version:020}.json")
+        return (found.size, found.mtime_ns) if found.type == pafs.FileType.File else None
+
     def latest(self, after: int = -1) -> int:
         """Newest version. With `after`, a version known to exist, only what came since is looked at.
 

@@ -1,0 +1,87 @@
+"""A block: consecutive records as consumed, held as columns so that a batch costs what a record used to cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Header = tuple[str, bytes | None]
+
+
+@dataclass(slots=True)
+class Block:
+    """`n` records of one or several source partitions, in the order in which Kafka gave them.
+
+    Values are joined in `data`; record i is `data[starts[i]:starts[i + 1]]`. A tombstone (null value) has no bytes and
+    stands in `tombstones`. Keys are joined likewise; a null key has length 0 and stands in `null_keys`.
+    """
+
+    topics: tuple[str, ...]
+    topic: npt.NDArray[np.int16]  # index into `topics`
+    partition: npt.NDArray[np.int32]
+    offset: npt.NDArray[np.int64]
+    timestamp_ms: npt.NDArray[np.int64]
+    data: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int64]
+    tombstones: npt.NDArray[np.int64]  # rows whose value is null, ascending
+    keys: npt.NDArray[np.uint8]
+    key_starts: npt.NDArray[np.int64]
+    null_keys: npt.NDArray[np.int64]  # rows whose key is null, ascending
+    headers: dict[int, Sequence[Header]]  # by row, only where there are any
+
+    def __len__(self) -> int:
+        return len(self.offset)
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of all values."""
+        return int(self.starts[-1])
+
+    def reach(self) -> list[tuple[tuple[str, int], int, int]]:
+        """For each source partition in the block: ((topic, partition), lowest offset, highest offset)."""
+        found = []
+        for index, topic in enumerate(self.topics):
+            of_topic = self.topic == index if len(self.topics) > 1 else slice(None)
+            partition, offset = self.partition[of_topic], self.offset[of_topic]
+            for number in np.flatnonzero(np.bincount(partition)).tolist() if len(partition) else []:
+                offsets = offset[partition == number]
+                found.append(((topic, number), int(offsets.min()), int(offsets.max())))
+        return found
+
+    def value(self, row: int) -> bytes | None:
+        """The record's value as Kafka holds it; None for a tombstone."""
+        if _contains(self.tombstones, row):
+            return None
+        return self.data[self.starts[row] : self.starts[row + 1]].tobytes()
+
+    def key(self, row: int) -> bytes | None:
+        """The record's key as Kafka holds it; None for a null key."""
+        if _contains(self.null_keys, row):
+            return None
+        return self.keys[self.key_starts[row] : self.key_starts[row + 1]].tobytes()
+
+
+def join(values: list[bytes | None]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Join byte strings: (bytes, lengths, rows that were null)."""
+    try:
+        joined = b"".join(values)  # type: ignore[arg-type]  # nulls are rare, and raise
+        nulls: list[int] = []
+    except TypeError:
+        nulls = [row for row, value in enumerate(values) if value is None]
+        values = [value or b"" for value in values]
+        joined = b"".join(values)  # type: ignore[arg-type]  # no nulls left
+    lengths = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]  # no nulls left
+    return np.frombuffer(joined, np.uint8), lengths, np.asarray(nulls, np.int64)
+
+
+def starts_of(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where each of the joined values starts, and where the last one ends."""
+    starts = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=starts[1:])
+    return starts
+
+
+def _contains(rows: npt.NDArray[np.int64], row: int) -> bool:
+    at = int(np.searchsorted(rows, row))
+    return at < len(rows) and int(rows[at]) == row

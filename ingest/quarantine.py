@@ -1,0 +1,123 @@
+"""Rejected records: gathered while a landing is open, written as one Parquet file that the landing's commit names."""
+
+import datetime as dt
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from ingest.block import Block
+from ingest.statistics import statistics
+from schemas.quarantine import PARTITION_COLUMN, SCHEMA
+from thalweg.clock import Clock
+from thalweg.tables.commit import DataFile
+from thalweg.tables.open import storage_errors
+from thalweg.tables.place import filesystem
+
+# Rejected records are held as Python objects until there are this many bytes of them, then written as a row group.
+WAITING_BYTES = 16 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why one record was rejected. `row` is its place in the block; `byte` counts from the start of the value."""
+
+    row: int
+    rule: str
+    reason: str
+    path: str | None = None
+    byte: int | None = None
+    schema_id: int | None = None
+
+
+class QuarantineFile:
+    """The quarantine file of one landing, in the quarantine table's folder but in no commit of it yet. Not thread-safe."""
+
+    def __init__(self, uri: str, clock: Clock, storage_options: Mapping[str, str] | None = None) -> None:
+        self._uri = uri
+        self._clock = clock
+        self._files = filesystem(uri, storage_options)
+        self._columns: dict[str, list[Any]] = {name: [] for name in SCHEMA.names}
+        self._waiting_bytes = 0
+        self._writer: pq.ParquetWriter | None = None
+        self._footers: list[pq.FileMetaData] = []
+        self._path = self._date = ""
+
+    def add(self, block: Block, topic_ids: Mapping[str, str], rejections: Iterable[Rejection]) -> None:
+        """Keep the original bytes, place and reason of each rejected record."""
+        seen = dt.datetime.fromtimestamp(self._clock.now_ms() / 1000, dt.UTC)
+        for rejection in rejections:
+            row = rejection.row
+            topic = block.topics[block.topic[row]]
+            value, key = block.value(row), block.key(row)
+            record = (
+                topic,
+                topic_ids[topic],
+                int(block.partition[row]),
+                int(block.offset[row]),
+                int(block.timestamp_ms[row]) * 1000,
+                key,
+                value,
+                [{"key": name, "value": body} for name, body in block.headers.get(row, ())],
+                rejection.schema_id,
+                rejection.rule,
+                rejection.reason,
+                rejection.path,
+                rejection.byte,
+                seen,
+            )
+            for column, item in zip(self._columns.values(), record, strict=True):
+                column.append(item)
+            self._waiting_bytes += len(value or b"") + len(key or b"") + 200
+            if self._waiting_bytes > WAITING_BYTES:
+                self._write()
+
+    def close(self) -> DataFile | None:
+        """Write what is held and return the file, or None when nothing was rejected. The object is empty afterwards."""
+        self._write()
+        if self._writer is None:
+            return None
+        with storage_errors(self._uri):
+            self._writer.close()
+            size = self._files.get_file_info(self._path).size
+        footer = self._footers.pop()
+        self._writer = None
+        return DataFile(self._path, size, footer.num_rows, {PARTITION_COLUMN: self._date}, statistics(footer, SCHEMA))
+
+    def abandon(self) -> None:
+        """Forget everything. A file already begun stays, named by no commit: vacuum owns it."""
+        if self._writer is not None:
+            with storage_errors(self._uri):
+                self._writer.close()
+        self._writer, self._footers = None, []
+        self._columns = {name: [] for name in SCHEMA.names}
+        self._waiting_bytes = 0
+
+    def _write(self) -> None:
+        if not self._columns["topic"]:
+            return
+        rows = pa.Table.from_pydict(self._columns, SCHEMA)
+        with storage_errors(self._uri):
+            if self._writer is None:
+                self._date = dt.datetime.fromtimestamp(self._clock.now_ms() / 1000, dt.UTC).date().isoformat()
+                self._path = f"{PARTITION_COLUMN}={self._date}/rejects-{uuid.uuid4()}.parquet"
+                if isinstance(self._files, pafs.SubTreeFileSystem):
+                    # The table may not exist yet: its folder neither.
+                    pafs.LocalFileSystem().create_dir(
+                        f"{self._files.base_path}{PARTITION_COLUMN}={self._date}", recursive=True
+                    )
+                self._writer = pq.ParquetWriter(
+                    self._path,
+                    SCHEMA,
+                    filesystem=self._files,
+                    compression="zstd",
+                    store_schema=False,
+                    metadata_collector=self._footers,
+                )
+            self._writer.write_table(rows)
+        self._columns = {name: [] for name in SCHEMA.names}
+        self._waiting_bytes = 0
