@@ -17,6 +17,7 @@ _UNREACHABLE = {
     KafkaError._TRANSPORT,
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._TIMED_OUT,
+    KafkaError._MSG_TIMED_OUT,
     KafkaError._RESOLVE,
     KafkaError.NETWORK_EXCEPTION,
 }
