@@ -76,6 +76,10 @@ class Worker:
         """Land what is held, leave the group, end. Safe from any thread and from a signal handler."""
         self._stopping.set()
 
+    def is_ready(self) -> bool:
+        """Whether this worker is a member of its group and has partitions to land."""
+        return not self._stopping.is_set() and bool(self._landing.positions)
+
     def stop_on_signals(self) -> None:
         """Stop on SIGTERM and SIGINT."""
 
@@ -117,7 +121,8 @@ class Worker:
         """One round: take a block, hand it over, commit when due, pass on what has landed."""
         try:
             block = source.poll(self._settings.ingest.block_rows, POLL_S)
-            self._beats += 1
+            if block is not None or not any(source.lag().values()):
+                self._beats += 1  # waiting for records that the broker says are there is no progress
             if block is not None:
                 self._hand_over(source, block)
             if self._due():

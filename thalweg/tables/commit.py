@@ -30,7 +30,7 @@ from thalweg.errors import (
     VersionNotFound,
 )
 from thalweg.tables.log import Log
-from thalweg.tables.open import open_table, storage_errors
+from thalweg.tables.open import open_table, storage_errors, table_id
 
 COMMIT_ID = "thalweg.commit"
 # Tries of one commit against other writers; with the waits below about 20 s.
@@ -160,6 +160,7 @@ class TableWriter:
         OutcomeUnknown when the storage cannot be asked whether the commit happened. Data files are never deleted here.
         """
         commit_id = uuid.uuid4().hex
+        self._check_same_table()
         for attempt in range(ATTEMPTS):
             before = self.version
             self._check_unmoved(transactions)
@@ -168,6 +169,7 @@ class TableWriter:
             except (DeltaError, OSError) as error:
                 landed = self._find_after_failure(commit_id, before, error)
                 if landed is None:
+                    self._check_same_table()
                     self._check_unmoved(transactions)
                     if attempt + 1 == ATTEMPTS or (isinstance(error, OSError) and attempt >= 2):
                         with storage_errors(self.uri):
@@ -231,13 +233,16 @@ class TableWriter:
                 return version
             version += 1
 
-    def _check_unmoved(self, transactions: Mapping[str, Advance]) -> None:
-        metadata = self._table.metadata()
-        if str(metadata.id) != self._table_id:
+    def _check_same_table(self) -> None:
+        """Look at what is there now: a table made anew at the same place does not show in a handle on the old one."""
+        now = table_id(self.uri, self._options)
+        if now != self._table_id:
             raise TableChanged(
-                f"the table at {self.uri} is another one now (id {metadata.id}, was {self._table_id})",
-                "somebody re-created it: start ingest again, it goes on from what the new table says",
+                f"the table at {self.uri} is another one now (id {now}, was {self._table_id})",
+                "somebody re-created it: start again, from what the new table says",
             )
+
+    def _check_unmoved(self, transactions: Mapping[str, Advance]) -> None:
         if self._table.schema().to_json() != self._schema_json:
             raise SchemaClash(
                 f"the schema of {self.uri} changed under a running writer",

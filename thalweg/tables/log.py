@@ -91,7 +91,13 @@ class Log:
             raise StorageUnavailable(
                 f"cannot read {path} of {self.uri}: {error}", "check the storage, then try again"
             ) from error
-        return parse_entry(version, raw)
+        try:
+            return parse_entry(version, raw)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise StorageUnavailable(
+                f"{path} of {self.uri} is not a Delta log entry: {error!r}",
+                "the file is damaged or half written: look at who writes it",
+            ) from error
 
     def exists(self, version: int) -> bool:
         """Whether that log entry is there. One request."""

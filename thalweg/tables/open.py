@@ -74,6 +74,17 @@ def create_table(
     return open_table(uri, storage_options)
 
 
+def table_id(uri: str, storage_options: Mapping[str, str] | None = None) -> str:
+    """Id of the table that is there now. Cheap: no data file is listed. Raises as `open_table` does."""
+    with storage_errors(uri):
+        try:
+            return str(DeltaTable(uri, storage_options=dict(storage_options or {}), without_files=True).metadata().id)
+        except TableNotFoundError as error:
+            raise TableNotFound(
+                f"there is no Delta table at {uri}", "it was there before: restore it, or start again"
+            ) from error
+
+
 @contextmanager
 def storage_errors(place: str) -> Iterator[None]:
     """Map what delta-rs and pyarrow raise for a storage that refuses to StorageUnavailable. Leaves our own errors alone."""
