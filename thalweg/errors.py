@@ -11,7 +11,8 @@ Each says what happened, where, and what to do. Errors of libraries are mapped t
     │   ├── BrokerUnavailable
     │   ├── RegistryUnavailable
     │   ├── StorageUnavailable    the table's storage: no space, no permission, no network
-    │   └── PortTaken
+    │   ├── PortTaken
+    │   └── StackUnavailable      the local stack cannot be started, or another command is at work on it
     ├── NotFound                  a thing that was named does not exist
     │   ├── TopicNotFound
     │   ├── DatasetNotFound
@@ -82,6 +83,10 @@ class StorageUnavailable(Unavailable):
 
 class PortTaken(Unavailable):
     """Another process listens on the port that was asked for."""
+
+
+class StackUnavailable(Unavailable):
+    """The local stack cannot be started: a part cannot be fetched or verified, or another command is at work on it."""
 
 
 class NotFound(ThalwegError):

