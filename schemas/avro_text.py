@@ -34,11 +34,23 @@ def resolve(text: str) -> Resolved:
     Raises ConfigurationError, naming the place, for text that is not JSON or not an Avro schema.
     """
     try:
-        node = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
-        json.dumps(node, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:  # UnicodeEncodeError is a ValueError: a lone surrogate
+        node = read_json(text)
+    except ValueError as error:
         raise ConfigurationError(f"the schema is not JSON: {error}", "send the Avro schema as JSON text") from error
     return _Resolver().schema(node, "", (), 0)
+
+
+def read_json(text: str | bytes) -> Any:
+    """Read JSON that can be written again as JSON: no NaN, nothing beyond a double, no half of a surrogate pair.
+
+    Raises ValueError, also for nesting that Python cannot follow.
+    """
+    try:
+        node = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    json.dumps(node, ensure_ascii=False).encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+    return node
 
 
 def canonical(resolved: Resolved) -> str:

@@ -19,7 +19,6 @@ from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibi
 from schemas import avro_text
 from thalweg.errors import ConfigurationError
 
-
 # Python's warning filters are global: two threads that silence a warning at once would restore each other's.
 _FILTERING_WARNINGS = threading.Lock()
 
