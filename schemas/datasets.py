@@ -1,0 +1,195 @@
+"""What a user declares: which topics become which table, by which date, under which contract.
+
+A declaration is a YAML file. `thalweg apply` publishes it to the compacted topic `<prefix>.datasets`; services read it
+from there (`schemas.published`). `docs/datasets.md` explains every key.
+"""
+
+import json
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
+
+from schemas import contracts
+from schemas.contracts import Contract
+from schemas.declarations import Document, Path, read, refusal
+from thalweg.errors import DeclarationError
+
+# Of the table beside each dataset's that keeps what was rejected.
+QUARANTINE_SUFFIX = ".quarantine"
+
+_UTC_NAMES = frozenset({"UTC", "Etc/UTC"})
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f"unknown time zone {name!r}: expected an IANA name such as America/New_York") from None
+    return name
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=True)
+
+
+class PartitionBy(_Part):
+    """How an event's date is found, and in which column of the table it is kept."""
+
+    column: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")] = Field(
+        "date", description="the table's partition column, of type date"
+    )
+    field: contracts.FieldName | None = Field(None, description="a date or timestamp field of the event")
+    sql: Annotated[str, StringConstraints(min_length=1, max_length=10_000)] | None = Field(
+        None, description="or a DuckDB expression that gives a DATE"
+    )
+    time_zone: str = Field("UTC", description="a timestamp field's date is the local one there")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.field is None) == (self.sql is None):
+            raise ValueError("expected either `field` or `sql`")
+        _zone(self.time_zone)
+        if self.sql is not None:
+            if not self.is_utc:
+                raise ValueError("`time_zone` belongs to `field`; in `sql` write timezone('America/New_York', …)::DATE")
+            from schemas import expressions  # DuckDB takes 0.15 s to import, and most datasets name a field
+
+            expressions.parse(self.sql)
+        return self
+
+    @property
+    def is_utc(self) -> bool:
+        """Whether timestamps have their date in UTC."""
+        return self.time_zone in _UTC_NAMES
+
+    def check(self, schema: pa.Schema) -> None:
+        """Check that the date can be found in events of this schema. Raises DeclarationError."""
+        if self.column in schema.names:
+            raise DeclarationError(
+                f"partition: the events have a field {self.column!r} already, and the table cannot have two such columns",
+                "give the partition another name, such as `column: event_date`",
+            )
+        if self.sql is not None:
+            from schemas import expressions  # see _one_way
+
+            expressions.check(self.sql, schema, pa.date32(), "partition")
+            return
+        assert self.field is not None  # _one_way
+        kind = contracts.column_type(schema, self.field, "partition")
+        if not (pa.types.is_date32(kind) or (pa.types.is_timestamp(kind) and kind.unit == "us")):
+            raise DeclarationError(
+                f"partition: field {self.field} is {kind}, expected a date or a timestamp",
+                "choose another field, or say how to make a date of it in `sql`",
+            )
+        if not self.is_utc and not (pa.types.is_timestamp(kind) and kind.tz):
+            raise DeclarationError(
+                f"partition: field {self.field} is {kind}, which is local already; time_zone {self.time_zone} cannot apply",
+                "leave `time_zone` out",
+            )
+
+
+class Retention(_Part):
+    """How long rows are kept. Nothing is removed from a dataset that declares no days."""
+
+    class_name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = Field(alias="class")
+    days: PositiveInt | None = Field(None, le=365_000, description="rows of dates older than this may be removed")
+
+
+TopicName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+
+
+class Dataset(_Part):
+    """A dataset's declaration: topics in, table out."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")]
+    topics: Annotated[tuple[TopicName, ...], Field(min_length=1, max_length=1000)]
+    owner: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+    description: Annotated[str, StringConstraints(max_length=10_000)] = ""
+    partition: PartitionBy
+    contract: Contract = Contract()
+    retention: Retention | None = None
+    tombstones: Literal["quarantine", "filter"] = "quarantine"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if ".." in self.name or self.name.endswith((".", QUARANTINE_SUFFIX)):
+            raise ValueError(f"name: {self.name!r} must not hold '..' nor end with '.' or {QUARANTINE_SUFFIX!r}")
+        if len(set(self.topics)) != len(self.topics):
+            raise ValueError("topics: a topic is named twice")
+        if set(self.topics) & {".", ".."}:
+            raise ValueError("topics: Kafka has no topics called '.' or '..'")
+        return self
+
+    @property
+    def quarantine_name(self) -> str:
+        """The quarantine table's name."""
+        return self.name + QUARANTINE_SUFFIX
+
+    def check(self, schema: pa.Schema) -> None:
+        """Check partition and rules against the events' Arrow schema. Raises DeclarationError, naming the dataset."""
+        try:
+            self.partition.check(schema)
+            self.contract.check(schema)
+        except DeclarationError as error:
+            raise DeclarationError(f"dataset {self.name}: {error.message}", error.remedy) from error
+
+    @classmethod
+    def from_yaml(cls, path: FilePath | str) -> Self:
+        """Read a declaration from a file. Raises DeclarationError naming file, line, key, and what is expected."""
+        try:
+            text = FilePath(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DeclarationError(f"{path}: cannot be read: {error}", "give the path of a YAML file") from error
+        return cls.from_document(read(text, str(path)))
+
+    @classmethod
+    def from_json(cls, text: str | bytes, origin: str = "declaration") -> Self:
+        """Read a declaration from JSON; `origin` names it in errors. Raises DeclarationError."""
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise DeclarationError(
+                f"{origin}: not JSON: {error}", "publish the declaration again: thalweg apply"
+            ) from error
+        return cls.from_document(Document(origin, content, {}))
+
+    @classmethod
+    def from_document(cls, document: Document) -> Self:
+        """Check what a document says. Raises DeclarationError."""
+        try:
+            # By way of JSON, where strict models take a list for a tuple and nothing else for anything else.
+            return cls.model_validate_json(json.dumps(document.content))
+        except ValidationError as error:
+            raise refusal(document, error, _model_at) from error
+
+    def to_plain(self) -> dict[str, Any]:
+        """The declaration as it would be written: what is default is left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def to_json(self) -> str:
+        """The declaration as JSON, on one line."""
+        return json.dumps(self.to_plain(), ensure_ascii=False)
+
+    def to_yaml(self) -> str:
+        """The declaration as YAML. Comments of the file that it came from are not kept."""
+        return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _model_at(path: Path) -> type[BaseModel] | None:
+    """The model whose keys stand at a path of a declaration."""
+    match path:
+        case ():
+            return Dataset
+        case ("partition",):
+            return PartitionBy
+        case ("retention",):
+            return Retention
+        case ("contract",):
+            return Contract
+        case ("contract", "rules", int(), str(kind)):
+            return contracts.RULES.get(kind)
+    return None
