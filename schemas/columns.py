@@ -1,0 +1,226 @@
+"""The columns that an Avro schema's fields become: what is read from the bytes, and the Arrow type that a table can hold.
+
+| Avro | Arrow | note |
+|---|---|---|
+| null | bool | always null: Delta has no type of nothing |
+| boolean, int, long, float, double, string | bool, int32, int64, float32, float64, string | |
+| bytes, fixed | binary | |
+| enum | dictionary<int32, string> | string in the table; Parquet keeps the dictionary |
+| array, map, record | list, map<string, …>, struct | |
+| union of null and one other | the other | other unions are refused |
+| date | date32 | years 1 to 9999, as for timestamps: no reader takes more |
+| time-millis, time-micros | int32, int64 | Delta has no time of day; the column's metadata says what it counts |
+| timestamp-millis, timestamp-micros | timestamp[us, UTC] | milliseconds times 1000: Delta has microseconds |
+| local-timestamp-millis, local-timestamp-micros | timestamp[us] | |
+| decimal on bytes or fixed | decimal128(precision, scale) | precision up to 38 |
+| uuid on string or fixed(16) | string | |
+
+Every column may be null, whatever the schema says: a later schema may drop the field. A logical type on a type that it is
+not made for, or one that this table does not know, counts for nothing, as Avro's specification demands.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+
+from schemas import avro_text
+from thalweg.errors import ConfigurationError, UnsupportedSchema
+
+MEANING: Final = (
+    b"thalweg.avro"  # the key of a column's metadata that tells its logical type, where Arrow's type cannot
+)
+DECIMAL_DIGITS_MAX: Final = 38  # Delta's and decimal128's
+# A schema of a few lines can describe billions of columns: a record twice in a record that stands twice in a record …
+COLUMNS_MAX: Final = 10_000
+# Arrays, maps and records in one another. The decoder and every reader walk them by recursion.
+DEPTH_MAX: Final = 64
+
+_UUID_BYTES: Final = 16
+_DURATION_BYTES: Final = 12
+
+_PLAIN: Final = {
+    "null": pa.bool_(),
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "bytes": pa.binary(),
+    "fixed": pa.binary(),
+    "string": pa.string(),
+}
+_LOGICAL: Final = {
+    ("int", "date"): pa.date32(),
+    ("int", "time-millis"): pa.int32(),
+    ("long", "time-micros"): pa.int64(),
+    ("long", "timestamp-millis"): pa.timestamp("us", "UTC"),
+    ("long", "timestamp-micros"): pa.timestamp("us", "UTC"),
+    ("long", "local-timestamp-millis"): pa.timestamp("us"),
+    ("long", "local-timestamp-micros"): pa.timestamp("us"),
+    ("string", "uuid"): pa.string(),
+}
+# Logical types that are known and refused: read as their underlying type they would lose their meaning without a word.
+_REFUSED: Final = {
+    ("long", "timestamp-nanos"): "declare timestamp-micros: a Delta table holds microseconds",
+    ("long", "local-timestamp-nanos"): "declare local-timestamp-micros: a Delta table holds microseconds",
+    ("fixed", "duration"): "declare three int fields, or a plain fixed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column, or a part of one: a record's field, an array's items, a map's keys or values."""
+
+    name: str
+    path: str  # "properties.value"; array items are ".item", the record itself is ""
+    avro: str  # Avro's type, of a union with null the other one's
+    logical: str | None  # Avro's logical type, where it counts
+    arrow: pa.DataType
+    null_branch: int | None = None  # where null stands in the union; None when there is no union
+    size: int = 0  # bytes of a fixed
+    symbols: tuple[str, ...] = ()  # of an enum
+    children: tuple["Column", ...] = ()  # a record's fields, an array's items, a map's keys and values
+
+    @property
+    def field(self) -> pa.Field:
+        """The column as a field of an Arrow schema."""
+        meaning = {MEANING: self.logical.encode()} if self.logical in ("time-millis", "time-micros") else None
+        return pa.field(self.name, self.arrow, metadata=meaning)
+
+
+def columns(schema_json: str) -> tuple[Column, ...]:
+    """Lay out the fields of a record schema, in their order.
+
+    Raises UnsupportedSchema, naming the path of the field, for what is no schema, no record, or holds a type that a table
+    cannot.
+    """
+    try:
+        schema = avro_text.resolve(schema_json)
+    except ConfigurationError as error:
+        raise UnsupportedSchema(error.message, error.remedy) from error
+    if not isinstance(schema, dict) or schema["type"] != "record":
+        kind = "a union" if isinstance(schema, list) else schema if isinstance(schema, str) else schema["type"]
+        raise UnsupportedSchema(
+            f"The schema is {kind}; an event must be a record", "wrap it in a record with one field"
+        )
+    return _Walk().record(schema, "")
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A walk through a schema with its names resolved, which bounds how much it may describe."""
+
+    seen: int = 0
+    named: dict[str, dict[str, Any]] = field(default_factory=dict)
+    within: list[str] = field(default_factory=list)  # what encloses the current place: records by name
+
+    def record(self, schema: dict[str, Any], path: str) -> tuple[Column, ...]:
+        self.named[schema["name"]] = schema
+        self._enter(schema["name"], path)
+        fields = tuple(
+            self.column(f["type"], f["name"], f"{path}.{f['name']}" if path else f["name"]) for f in schema["fields"]
+        )
+        self.within.pop()
+        if not fields:
+            raise UnsupportedSchema(
+                f"{path or schema['name']}: a record without fields; a table cannot hold it", "give it a field"
+            )
+        return fields
+
+    def column(self, schema: Any, name: str, path: str) -> Column:
+        self.seen += 1
+        if self.seen > COLUMNS_MAX:
+            raise UnsupportedSchema(f"The schema has more than {COLUMNS_MAX:,} columns", "split the event")
+        null_branch = None
+        if isinstance(schema, list):
+            null_branch, schema = _optional(schema, path)
+        if isinstance(schema, str):
+            schema = self.named.get(schema, {"type": schema})
+        if "name" in schema:
+            self.named[schema["name"]] = schema
+        kind = schema["type"]
+        if kind == "record":
+            fields = self.record(schema, path)
+            arrow = pa.struct([child.field for child in fields])
+            return Column(name, path, kind, None, arrow, null_branch, children=fields)
+        if kind == "array":
+            items = self._held(schema["items"], "element", f"{path}.item")
+            return Column(name, path, kind, None, pa.list_(items.field), null_branch, children=(items,))
+        if kind == "map":
+            key = Column("key", f"{path}.key", "string", None, pa.string())
+            values = self._held(schema["values"], "value", f"{path}.value")
+            arrow = pa.map_(pa.string(), values.field)
+            return Column(name, path, kind, None, arrow, null_branch, children=(key, values))
+        logical, arrow = _scalar(schema, path)
+        symbols = tuple(schema.get("symbols", ())) if kind == "enum" else ()
+        size = schema["size"] if kind == "fixed" else 0
+        return Column(name, path, kind, logical, arrow, null_branch, size, symbols)
+
+    def _held(self, schema: Any, name: str, path: str) -> Column:
+        self._enter("", path)
+        column = self.column(schema, name, path)
+        self.within.pop()
+        return column
+
+    def _enter(self, record: str, path: str) -> None:
+        if record and record in self.within:
+            raise UnsupportedSchema(
+                f"{path}: record {record} contains itself; a table's columns cannot",
+                "flatten it to a fixed depth, or carry the inner part as a string of JSON",
+            )
+        if len(self.within) == DEPTH_MAX:
+            raise UnsupportedSchema(f"{path}: nested more than {DEPTH_MAX} deep", "flatten the event")
+        self.within.append(record)
+
+
+def _optional(union: list[Any], path: str) -> tuple[int, Any]:
+    """Split a union of null and one other type: (where null stands, the other)."""
+    types = [_type(branch) for branch in union]
+    if len(types) != 2 or types.count("null") != 1:
+        raise UnsupportedSchema(
+            f"{path}: a union of {', '.join(types) or 'nothing'}; only null and one other type make a column",
+            "use a record with one optional field for each type",
+        )
+    null_branch = types.index("null")
+    return null_branch, union[1 - null_branch]
+
+
+def _type(schema: Any) -> str:
+    return schema if isinstance(schema, str) else str(schema.get("name", schema["type"]))
+
+
+def _scalar(schema: dict[str, Any], path: str) -> tuple[str | None, pa.DataType]:
+    """Say which logical type counts, if any, and the Arrow type."""
+    kind, logical = schema["type"], schema.get("logicalType")
+    if isinstance(logical, str):
+        key = (kind, logical)
+        if key in _REFUSED and (logical != "duration" or schema["size"] == _DURATION_BYTES):
+            raise UnsupportedSchema(f"{path}: logical type {logical} is not supported", _REFUSED[key])
+        if key in _LOGICAL:
+            return logical, _LOGICAL[key]
+        if key == ("fixed", "uuid") and schema["size"] == _UUID_BYTES:
+            return logical, pa.string()
+        if logical == "decimal" and kind in ("bytes", "fixed"):
+            decimal = _decimal(schema, path)
+            if decimal is not None:
+                return logical, decimal
+    if kind == "enum":
+        return None, pa.dictionary(pa.int32(), pa.string())
+    return None, _PLAIN[kind]
+
+
+def _decimal(schema: dict[str, Any], path: str) -> pa.DataType | None:
+    """Give the Arrow type; None when Avro's rules make the logical type void."""
+    precision, scale = schema.get("precision"), schema.get("scale", 0)
+    if not isinstance(precision, int) or not isinstance(scale, int) or not 0 <= scale <= precision or precision < 1:
+        return None
+    # The largest number of n bytes has floor(log10(2 ** (8 n - 1) - 1)) digits that are free.
+    if schema["type"] == "fixed" and (schema["size"] == 0 or 10 ** min(precision, 999) > 2 ** (8 * schema["size"] - 1)):
+        return None
+    if precision > DECIMAL_DIGITS_MAX:
+        raise UnsupportedSchema(
+            f"{path}: decimal of {precision} digits; a Delta table holds {DECIMAL_DIGITS_MAX}",
+            f"declare a precision of at most {DECIMAL_DIGITS_MAX}, or a string",
+        )
+    return pa.decimal128(precision, scale)
