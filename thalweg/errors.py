@@ -27,6 +27,7 @@ Each says what happened, where, and what to do. Errors of libraries are mapped t
     │   ├── Fenced                another worker landed this partition's offsets
     │   └── SchemaClash           the table's columns are not what the dataset's schema needs
     ├── OutcomeUnknown            a commit failed and the log cannot be read to learn whether it happened
+    ├── TableDamaged              files that a version needs are missing, or do not hold what the log says
     ├── LogGap                    log entries that were never announced have been cleaned away
     └── LeaseLost                 this process no longer owns what it was working on
 """
@@ -163,3 +164,9 @@ class LeaseLost(ThalwegError):
     """This process no longer owns what it was working on; another one does."""
 
     exit_code = 9
+
+
+class TableDamaged(ThalwegError):
+    """Files that a version needs are missing or unreadable, or a merge of files did not keep their rows."""
+
+    exit_code = 10

@@ -105,6 +105,10 @@ class CompactorSettings(_Section):
     target_file_bytes: PositiveInt = 128 * 2**20
     min_files: int = Field(4, ge=2, description="a date with fewer small files is left alone")
     time_travel_hours: int = Field(168, ge=0, description="files that any version of this window needs are kept")
+    staged_hours: int = Field(
+        24, ge=0, description="files in no version are kept this long: a writer may be about to commit them"
+    )
+    vacuum_interval_s: PositiveFloat = Field(3600.0, description="how often the service looks for files to remove")
 
 
 def _user_cache() -> Path:
