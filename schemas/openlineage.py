@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlparse
 
+from schemas.datasets import QUARANTINE_SUFFIX
+from schemas.events import NULL_PARTITION
 from thalweg.tables.log import AddedFile, LogEntry, RemovedFile
 from thalweg.tables.spans import Span
 
 PRODUCER = "urn:thalweg"
-QUARANTINE_SUFFIX = ".quarantine"
 _EVENT_SCHEMA = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
 # Facet -> where its schema is. Versions are those of OpenLineage 1.54.
 _FACETS = {
@@ -155,8 +156,9 @@ def table_name(uri: str) -> tuple[str, str]:
 
 
 def dates_of(files: Iterable[AddedFile | RemovedFile], column: str) -> list[str]:
-    """Partition dates that files of a commit belong to, in order, each once."""
-    return sorted({date for file in files if (date := file.partition.get(column)) is not None})
+    """Partition values that files of a commit belong to, in order, each once; a null one by Delta's name for it."""
+    values = {file.partition[column] for file in files if column in file.partition}
+    return sorted(NULL_PARTITION if value is None else value for value in values)
 
 
 def _event(state: str, moment: str, run: Json, job: Json, inputs: list[Json], outputs: list[Json]) -> Json:

@@ -405,7 +405,7 @@ def test_topics_are_named_by_the_first_broker(bootstrap: str) -> None:
     assert topic_name(bootstrap, "flights") == ("kafka://a:1", "flights")
 
 
-def test_dates_are_told_once_and_rows_without_a_date_not_at_all() -> None:
+def test_dates_are_told_once_and_rows_without_a_date_by_deltas_name_for_none() -> None:
     none = {"add": {"path": "x", "size": 1, "partitionValues": {"date": None}}}
     found = entry(1, {}, add("2013-02-01", 1), add("2013-01-01", 1), add("2013-02-01", 1), none)
-    assert dates_of(found.added, "date") == ["2013-01-01", "2013-02-01"]
+    assert dates_of(found.added, "date") == ["2013-01-01", "2013-02-01", "__HIVE_DEFAULT_PARTITION__"]

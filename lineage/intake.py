@@ -1,0 +1,350 @@
+"""Taking events into the store: what each one changes, inside the caller's transaction.
+
+An event that is already known, by its bytes, changes nothing. Events of one run may come in any order: a state is never
+taken back, what an event does not tell stays, and what an older event tells fills gaps only.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Table, case, delete, func, select, true, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from lineage import layout
+from lineage.events import Dataset, Event, Job, Refusal
+
+# Refused events that are kept, and how much of each: for a person to look at, not an archive.
+REFUSED_KEPT = 10_000
+REFUSED_CHARACTERS = 16_384
+_RANKS = {None: 0, "OTHER": 0, "START": 1, "RUNNING": 2, "ABORT": 3, "FAIL": 3, "COMPLETE": 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One event as it came, and from where: `topic id/partition/offset`, or `http` and the bytes' digest."""
+
+    content: Event | Refusal
+    source: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Taken:
+    """How many events of a batch were stored, were known already, or were refused."""
+
+    stored: int = 0
+    known: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a reader of one partition goes on."""
+
+    topic_id: str
+    partition: int
+    next: int
+
+
+class RefusedByDatabase(Exception):
+    """One event holds something that the database cannot keep; the batch is written again, event by event."""
+
+
+@dataclass(slots=True)
+class BatchWriter:
+    """Writes one batch. Remembers ids of datasets and jobs, so that each is looked up once."""
+
+    connection: Connection
+    now_ms: int
+    taken: Taken = field(default_factory=Taken)
+    _ids: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    _documents: set[str] = field(default_factory=set)
+
+    def take(self, received: Received, *, guarded: bool) -> None:
+        """Store one event, or set it aside. `guarded`: what the database refuses costs only itself, at some speed.
+
+        Raises RefusedByDatabase when it is not guarded; the transaction is lost then.
+        """
+        if isinstance(received.content, Refusal):
+            self._refuse(received, received.content.reason)
+        elif guarded:
+            self._take_guarded(received, received.content)
+        else:
+            try:
+                self._store(received.content)
+            except DBAPIError as error:
+                if _is_about_values(error):
+                    raise RefusedByDatabase from error
+                raise
+
+    def _take_guarded(self, received: Received, content: Event) -> None:
+        known_ids, known_documents = dict(self._ids), set(self._documents)
+        try:
+            with self.connection.begin_nested():
+                self._store(content)
+        except DBAPIError as error:
+            if not _is_about_values(error):
+                raise
+            self._ids, self._documents = known_ids, known_documents
+            self._refuse(received, f"the database refuses it: {error.orig}")
+
+    def advance(self, position: Position) -> None:
+        """Note where the reader goes on. Never backwards: a reader that lost its partition may still write late."""
+        table = layout.positions
+        statement = self._insert(table).values(
+            topic_id=position.topic_id, partition=position.partition, next_offset=position.next
+        )
+        self.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[table.c.topic_id, table.c.partition],
+                set_={"next_offset": statement.excluded.next_offset},
+                where=table.c.next_offset < statement.excluded.next_offset,
+            )
+        )
+
+    def finish(self) -> None:
+        """Tell readers that something is new, and keep the refused ones bounded."""
+        if self.taken.stored or self.taken.refused:
+            number = layout.revision.c.number
+            self.connection.execute(update(layout.revision).values(number=number + 1))
+        if self.taken.refused:
+            kept = select(func.max(layout.refused_events.c.id) - REFUSED_KEPT).scalar_subquery()
+            self.connection.execute(delete(layout.refused_events).where(layout.refused_events.c.id <= kept))
+
+    def _insert(self, table: Table) -> Any:
+        """An INSERT that can say ON CONFLICT: SQLite and PostgreSQL spell it alike, SQLAlchemy in two classes."""
+        return (sqlite if self.connection.dialect.name == "sqlite" else postgresql).insert(table)
+
+    def _add(self, table: Table, **values: Any) -> bool:
+        """Add a row unless its key is there; tell whether it was added."""
+        return bool(self.connection.execute(self._insert(table).values(**values).on_conflict_do_nothing()).rowcount)
+
+    def _refuse(self, received: Received, reason: str) -> None:
+        body = received.raw[: REFUSED_CHARACTERS * 4].decode(errors="replace").replace("\0", "�")[:REFUSED_CHARACTERS]
+        added = self._add(
+            layout.refused_events,
+            source=received.source,
+            reason=reason.replace("\0", "�").encode(errors="replace").decode()[:REFUSED_CHARACTERS],
+            body=body,
+            received_ms=self.now_ms,
+        )
+        self.taken.refused += added
+
+    def _store(self, event: Event) -> None:
+        run_id = str(event.run.run_id) if event.run else None
+        identity = {"run_id": run_id, "state": event.state, "time_ms": event.time_ms, "producer": event.producer}
+        if not self._add(layout.known_events, digest=event.digest, **identity):
+            self.taken.known += 1
+            return
+        if event.dataset is not None:
+            self._dataset(event.dataset, event.time_ms)
+        if event.job is not None:
+            job_id = self._job(event.job)
+            if run_id is not None:
+                self._run(event, run_id, job_id)
+            self._datasets(event, run_id, job_id)
+        self.taken.stored += 1
+
+    def _datasets(self, event: Event, run_id: str | None, job_id: int) -> None:
+        inputs = [(dataset, self._dataset(dataset, event.time_ms)) for dataset in event.inputs]
+        outputs = [(dataset, self._dataset(dataset, event.time_ms)) for dataset in event.outputs]
+        for is_output, sides in ((False, inputs), (True, outputs)):
+            for dataset, dataset_id in sides:
+                self._add(layout.edges, job_id=job_id, dataset_id=dataset_id, is_output=is_output)
+                if run_id is not None:
+                    self._run_dataset(run_id, dataset_id, is_output, dataset.version)
+        if run_id is None or event.state not in (None, "COMPLETE"):
+            return  # a version exists when the run that made it is complete
+        for dataset, dataset_id in outputs:
+            if dataset.version is not None:
+                version_id = self._version(event, run_id, dataset, dataset_id)
+                self._spans(inputs, dataset, dataset_id, version_id)
+
+    def _job(self, job: Job) -> int:
+        key = ("job", job.namespace, job.name)
+        if key not in self._ids:
+            kind = job.facets.job_type
+            told = {"processing": kind.processing_type, "integration": kind.integration}
+            self._ids[key] = self._upsert_named(layout.jobs, job.namespace, job.name, told, {})
+        return self._ids[key]
+
+    def _dataset(self, dataset: Dataset, time_ms: int) -> int:
+        key = ("dataset", dataset.namespace, dataset.name)
+        facets, known_as = dataset.facets, dataset.output_facets.table_version
+        told = {
+            "known_as": known_as.dataset if known_as else None,
+            "table_id": known_as.table_id if known_as else None,
+            "owner": ", ".join(owner.name for owner in facets.ownership.owners) or None if facets.ownership else None,
+            "description": facets.documentation.description if facets.documentation else None,
+            "schema_digest": self._document(facets.columns.fields) if facets.columns else None,
+            "columns_digest": self._document(facets.column_lineage.fields) if facets.column_lineage else None,
+        }
+        if key not in self._ids or any(value is not None for value in told.values()):
+            fixed = {"kind": dataset.kind, "told_ms": time_ms}
+            self._ids[key] = self._upsert_named(layout.datasets, dataset.namespace, dataset.name, told, fixed)
+        return self._ids[key]
+
+    def _upsert_named(
+        self, table: Table, namespace: str, name: str, told: Mapping[str, Any], fixed: Mapping[str, Any]
+    ) -> int:
+        """Add or update what has a name. What an event does not tell stays; what an older event tells fills gaps only."""
+        statement = self._insert(table).values(namespace=namespace, name=name, **told, **fixed)
+        newer = statement.excluded.told_ms >= table.c.told_ms if "told_ms" in fixed else true()
+        told_now, told_before = statement.excluded, table.c
+        changes = {
+            name: case(
+                (newer, func.coalesce(told_now[name], told_before[name])),
+                else_=func.coalesce(told_before[name], told_now[name]),
+            )
+            for name in told
+        }
+        if "told_ms" in fixed:
+            changes["told_ms"] = case((newer, told_now.told_ms), else_=told_before.told_ms)
+            # A first mention may tell less: a table that is only read looks like any dataset.
+            changes["kind"] = case((told_before.kind == "dataset", told_now.kind), else_=told_before.kind)
+        upsert = statement.on_conflict_do_update(index_elements=[table.c.namespace, table.c.name], set_=changes)
+        return int(self.connection.execute(upsert.returning(table.c.id)).scalar_one())
+
+    def _document(self, content: Any) -> str:
+        body = json.dumps(content, sort_keys=True)
+        digest = hashlib.sha256(body.encode()).hexdigest()
+        if digest not in self._documents:
+            self._add(layout.documents, digest=digest, body=body)
+            self._documents.add(digest)
+        return digest
+
+    def _run(self, event: Event, run_id: str, job_id: int) -> None:
+        assert event.run is not None  # the caller has its id
+        facets = event.run.facets
+        parent_id = str(facets.parent.run.run_id) if facets.parent else None
+        if facets.parent and parent_id:
+            self._add(
+                layout.runs,
+                run_id=parent_id,
+                job_id=self._job(facets.parent.job),
+                state_rank=0,
+                producer=event.producer,
+                told_ms=event.time_ms,
+            )
+        table, rank = layout.runs, _RANKS[event.state]
+        engine = " ".join(part for part in (facets.engine.name, facets.engine.version) if part) or None
+        statement = self._insert(table).values(
+            run_id=run_id,
+            job_id=job_id,
+            parent_id=parent_id,
+            state=event.state,
+            state_rank=rank,
+            started_ms=event.time_ms if event.state == "START" else None,
+            ended_ms=event.time_ms if rank == _RANKS["COMPLETE"] else None,
+            engine=engine,
+            error=facets.error.message if facets.error else None,
+            producer=event.producer,
+            told_ms=event.time_ms,
+        )
+        told = statement.excluded
+        further = told.state_rank >= table.c.state_rank
+        kept = ("parent_id", "engine", "error", "started_ms", "ended_ms")
+        self.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[table.c.run_id],
+                set_={
+                    **{name: func.coalesce(told[name], table.c[name]) for name in kept},
+                    "job_id": told.job_id,
+                    "state": case((further, func.coalesce(told.state, table.c.state)), else_=table.c.state),
+                    "state_rank": case((further, told.state_rank), else_=table.c.state_rank),
+                    "told_ms": case((told.told_ms > table.c.told_ms, told.told_ms), else_=table.c.told_ms),
+                },
+            )
+        )
+
+    def _run_dataset(self, run_id: str, dataset_id: int, is_output: bool, version: str | None) -> None:
+        table = layout.run_datasets
+        statement = self._insert(table).values(
+            run_id=run_id,
+            dataset_id=dataset_id,
+            is_output=is_output,
+            version=version,
+            version_number=_number(version),
+        )
+        keep = {name: func.coalesce(statement.excluded[name], table.c[name]) for name in ("version", "version_number")}
+        self.connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=[table.c.run_id, table.c.dataset_id, table.c.is_output], set_=keep
+            )
+        )
+
+    def _version(self, event: Event, run_id: str, dataset: Dataset, dataset_id: int) -> int:
+        table, made, numbers = (
+            layout.dataset_versions,
+            dataset.output_facets.table_version,
+            dataset.output_facets.statistics,
+        )
+        values = {
+            "run_id": run_id,
+            "made_ms": event.time_ms,
+            "version_number": _number(dataset.version),
+            "rows_added": numbers.row_count,
+            "files_added": numbers.file_count,
+            "bytes_added": numbers.size,
+            "schema_digest": self._document(dataset.facets.columns.fields) if dataset.facets.columns else None,
+        }
+        if made is not None:
+            values |= {
+                "based_on": made.based_on,
+                "operation": made.operation,
+                "data_change": made.data_change,
+                "files_removed": made.files_removed,
+                "bytes_removed": made.bytes_removed,
+                "dates": json.dumps(made.dates),
+            }
+        key = {"dataset_id": dataset_id, "table_id": made.table_id if made else "", "version": dataset.version}
+        statement = self._insert(table).values(**key, **values)
+        upsert = statement.on_conflict_do_update(
+            index_elements=[table.c[name] for name in key], set_={name: statement.excluded[name] for name in values}
+        )
+        return int(self.connection.execute(upsert.returning(table.c.id)).scalar_one())
+
+    def _spans(self, inputs: Sequence[tuple[Dataset, int]], dataset: Dataset, dataset_id: int, version_id: int) -> None:
+        made = dataset.output_facets.table_version
+        if made is None:
+            return
+        for topic, topic_dataset_id in inputs:
+            offsets = topic.input_facets.offsets
+            for span in offsets.spans if offsets else ():
+                self._add(
+                    layout.sources,
+                    topic_dataset_id=topic_dataset_id,
+                    topic_id=span.topic_id,
+                    dataset_id=dataset_id,
+                )
+                self._add(
+                    layout.spans,
+                    version_id=version_id,
+                    topic_id=span.topic_id,
+                    partition=span.partition,
+                    topic_dataset_id=topic_dataset_id,
+                    dataset_id=dataset_id,
+                    table_id=made.table_id,
+                    version_number=made.version,
+                    first_offset=span.first,
+                    next_offset=span.next,
+                    landed=span.landed,
+                    quarantined=span.quarantined,
+                    filtered=span.filtered,
+                )
+
+
+def _number(version: str | None) -> int | None:
+    """A version as a number, when it is one that 64 bits hold; others are ids, as Iceberg's or a model's may be."""
+    if version is None or not version.isascii() or not version.isdigit() or len(version) > 18:
+        return None
+    return int(version)
+
+
+def _is_about_values(error: DBAPIError) -> bool:
+    """Whether the database refused what was to be written, rather than to write."""
+    return isinstance(error, (DataError, IntegrityError))
