@@ -315,27 +315,37 @@ class BatchWriter:
         for topic, topic_dataset_id in inputs:
             offsets = topic.input_facets.offsets
             for span in offsets.spans if offsets else ():
-                self._add(
-                    layout.sources,
-                    topic_dataset_id=topic_dataset_id,
-                    topic_id=span.topic_id,
-                    dataset_id=dataset_id,
-                )
-                self._add(
-                    layout.spans,
-                    version_id=version_id,
-                    topic_id=span.topic_id,
-                    partition=span.partition,
-                    topic_dataset_id=topic_dataset_id,
-                    dataset_id=dataset_id,
-                    table_id=made.table_id,
-                    version_number=made.version,
-                    first_offset=span.first,
-                    next_offset=span.next,
-                    landed=span.landed,
-                    quarantined=span.quarantined,
-                    filtered=span.filtered,
-                )
+                counts = {
+                    "first_offset": span.first,
+                    "next_offset": span.next,
+                    "landed": span.landed,
+                    "quarantined": span.quarantined,
+                    "filtered": span.filtered,
+                }
+                place = {
+                    "topic_dataset_id": topic_dataset_id,
+                    "topic_id": span.topic_id,
+                    "partition": span.partition,
+                    "dataset_id": dataset_id,
+                    "table_id": made.table_id,
+                }
+                if self._add(layout.spans, version_id=version_id, version_number=made.version, **place, **counts):
+                    self._sum_up(place, counts)
+
+    def _sum_up(self, place: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+        table = layout.sources
+        statement = self._insert(table).values(**place, **counts, landings=1)
+        more, so_far = statement.excluded, table.c
+        sums = {name: so_far[name] + more[name] for name in ("landed", "quarantined", "filtered", "landings")}
+        ends = {
+            "first_offset": case(
+                (more.first_offset < so_far.first_offset, more.first_offset), else_=so_far.first_offset
+            ),
+            "next_offset": case((more.next_offset > so_far.next_offset, more.next_offset), else_=so_far.next_offset),
+        }
+        self.connection.execute(
+            statement.on_conflict_do_update(index_elements=[so_far[name] for name in place], set_={**sums, **ends})
+        )
 
 
 def _number(version: str | None) -> int | None:

@@ -150,13 +150,23 @@ spans = Table(
     Index("ix_spans_version", "dataset_id", "table_id", "version_number"),
 )
 
-# Which tables take in which topic: so that a question about an offset looks into those only.
+# Sums over spans, for each source partition and table: what a graph shows of a million landings, and where a question
+# about an offset has to look. Moved when a span is added, in the same transaction.
 sources = Table(
     "sources",
     metadata,
     Column("topic_dataset_id", _Id, ForeignKey("datasets.id"), primary_key=True),
     Column("topic_id", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
     Column("dataset_id", _Id, ForeignKey("datasets.id"), primary_key=True),
+    Column("table_id", Text, primary_key=True),
+    Column("first_offset", BigInteger, nullable=False),
+    Column("next_offset", BigInteger, nullable=False),
+    Column("landed", BigInteger, nullable=False),
+    Column("quarantined", BigInteger, nullable=False),
+    Column("filtered", BigInteger, nullable=False),
+    Column("landings", BigInteger, nullable=False),
+    Index("ix_sources_dataset", "dataset_id", "table_id"),
 )
 
 # Every event that was taken in, by its bytes: the same one again changes nothing.

@@ -21,7 +21,7 @@ from lineage.layout import (
     spans,
 )
 from lineage.nodes import Node
-from lineage.offsets import describe_span, offsets_of
+from lineage.offsets import describe_span, source_totals, totals
 from thalweg.errors import NotFound, VersionNotFound
 
 # One page of a list, at most.
@@ -46,7 +46,8 @@ def list_datasets(connection: Connection, *, after: int = 0, limit: int = 100) -
 
 def describe_datasets(connection: Connection, rows: Sequence[Row[Any]]) -> list[Json]:
     """What a list or a graph shows of each dataset: names, owner, how many versions, and the newest one."""
-    newest = _newest_versions(connection, [row.id for row in rows])
+    ids = [row.id for row in rows]
+    newest, taken = _newest_versions(connection, ids), totals(connection, ids)
     return [
         {
             "id": Node(False, row.id, row.namespace, row.name).key,
@@ -59,6 +60,7 @@ def describe_datasets(connection: Connection, rows: Sequence[Row[Any]]) -> list[
             "description": row.description,
             "versions": newest[row.id][0] if row.id in newest else 0,
             "newest": newest[row.id][1] if row.id in newest else None,
+            "totals": taken.get(row.id),
         }
         for row in rows
     ]
@@ -68,13 +70,12 @@ def describe_dataset(connection: Connection, node: Node) -> Json:
     """All of one dataset: the above, its columns and where they come from, and for topics and tables the offsets."""
     row = connection.execute(select(datasets).where(datasets.c.id == node.id)).one()
     (told,) = describe_datasets(connection, [row])
-    side = spans.c.topic_dataset_id if row.kind == "topic" else spans.c.dataset_id
     return {
         **told,
         "table_id": row.table_id,
         "columns": _document(connection, row.schema_digest) or [],
         "column_lineage": _document(connection, row.columns_digest) or {},
-        "offsets": offsets_of(connection, select(spans).where(side == node.id)),
+        "offsets": source_totals(connection, node, row.table_id),
         "read_by": _jobs_of(connection, node.id, is_output=False),
         "written_by": _jobs_of(connection, node.id, is_output=True),
     }

@@ -4,12 +4,16 @@ flights: created (0), landings (1-4), compaction (5), landing (6), restore to 3 
 flights.quarantine: created (0), settled from flights 2 (1). A Spark job reads flights 6 and makes delays 1.
 """
 
+import functools
 import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lineage.events import read_event
 from lineage.intake import Received
+from lineage.store import Store
 from schemas.openlineage import TableContext, encode, events_for, run_id
 from thalweg.tables.log import LogEntry, parse_entry
 
@@ -129,3 +133,13 @@ def received(raws: list[bytes]) -> list[Received]:
 def version_run(version: int) -> str:
     """Id of the run that made a version of flights."""
     return run_id(TABLE_ID, version)
+
+
+@functools.cache
+def database() -> bytes:
+    """An SQLite store that holds the story: made once, copied by each test that wants it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "lineage.db"
+        with Store(f"sqlite:///{path}") as store:
+            store.take(received(story()))
+        return path.read_bytes()
