@@ -14,10 +14,21 @@ from typing import Any
 
 import avro.errors
 import avro.schema
-from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityResult, SchemaCompatibilityType
+from avro.compatibility import (
+    CompatibleResult,
+    ReaderWriterCompatibilityChecker,
+    SchemaCompatibilityResult,
+    SchemaCompatibilityType,
+)
 
 from schemas import avro_text
 from thalweg.errors import ConfigurationError
+
+# Pairs of types that one comparison may look at: some seconds. Two schemas of 200 fields have a few hundred.
+_MAX_PAIRS = 100_000
+
+# Reasons and places that one answer names; a person reads the first few.
+_MAX_MESSAGES = 20
 
 # Python's warning filters are global: two threads that silence a warning at once would restore each other's.
 _FILTERING_WARNINGS = threading.Lock()
@@ -78,7 +89,7 @@ def parse(text: str, normalize: bool = False) -> AvroSchema:
 def incompatibilities(level: Level, new: AvroSchema, earlier: Sequence[AvroSchema]) -> list[str]:
     """Say why `new` must not follow `earlier` (oldest first) at this level; nothing when it may.
 
-    Raises ConfigurationError for schemas whose names refer to each other too deeply to be compared.
+    Raises ConfigurationError for schemas too large, or with references too deep, to be compared.
     """
     asked = earlier if level.transitive else earlier[-1:]
     problems = []
@@ -91,10 +102,28 @@ def incompatibilities(level: Level, new: AvroSchema, earlier: Sequence[AvroSchem
 
 
 class _Checker(ReaderWriterCompatibilityChecker):  # type: ignore[misc]  # the library has no types
-    def get_compatibility(self, *args: Any, **kwargs: Any) -> SchemaCompatibilityResult:
-        """Keep each kind of incompatibility once: the library adds up the lists of nested types, which doubles at each level."""
-        result = super().get_compatibility(*args, **kwargs)
+    """The library's checker with a memory of its own: the library's grows without bound on a schema made for that.
+
+    It adds up what is wrong with nested types, which doubles at each level, and its hashes of pairs collide.
+    """
+
+    def get_compatibility(
+        self, reader: Any, writer: Any, reference_token: str = "/", location: list[str] | None = None
+    ) -> SchemaCompatibilityResult:
+        pair = (id(reader), id(writer))
+        known = self.memoize_map.get(pair)
+        if known is not None:
+            in_progress = known.compatibility is SchemaCompatibilityType.recursion_in_progress
+            return CompatibleResult if in_progress else known
+        if len(self.memoize_map) >= _MAX_PAIRS:
+            raise RecursionError
+        self.memoize_map[pair] = SchemaCompatibilityResult()
+        result = self.calculate_compatibility(reader, writer, [*(location or []), reference_token])
         result.incompatibilities[:] = dict.fromkeys(result.incompatibilities)
+        if len(result.messages) > _MAX_MESSAGES or len(result.locations) > _MAX_MESSAGES:
+            result.messages = set(sorted(result.messages)[:_MAX_MESSAGES])
+            result.locations = set(sorted(result.locations)[:_MAX_MESSAGES])
+        self.memoize_map[pair] = result
         return result
 
 
@@ -103,7 +132,7 @@ def _cannot_read(reader: AvroSchema, writer: AvroSchema, meaning: str) -> list[s
         result = _Checker().get_compatibility(reader.tree, writer.tree)
     except RecursionError as error:
         raise ConfigurationError(
-            "the schemas refer to each other too deeply to be compared", "nest fewer types"
+            "the schemas are too large or refer to each other too deeply to be compared", "nest fewer types"
         ) from error
     if result.compatibility is SchemaCompatibilityType.compatible:
         return []
