@@ -1,5 +1,7 @@
 """`thalweg produce flights|shop`: sample records into a topic, with poison on request."""
 
+from __future__ import annotations
+
 import dataclasses
 import datetime
 import json
@@ -7,17 +9,18 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from produce import flights, shop
-from produce.batches import Source
-from produce.producer import Produced, Sample, produce
 from thalweg.errors import ConfigurationError
-from thalweg.settings import Settings
+
+if TYPE_CHECKING:  # Arrow, NumPy and the clients take half a second to import, and `thalweg --help` needs none of them
+    from rich.progress import Progress
+
+    from produce.batches import Source
+    from produce.producer import Produced, Sample
+    from thalweg.settings import Settings
 
 _INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended: 128 + SIGINT
 
@@ -56,6 +59,8 @@ def command(
     `flights`: the 336,776 flights that left New York in 2013, in the order of their hours. `shop`: seeded shop events.
     Ctrl-C ends it cleanly: what was sent is confirmed and counted.
     """
+    from produce.producer import produce
+
     source = _source(sample, count, seed, dates)
     with _stopped_by_signals() as stopped, _progress() as progress:
         bar = progress.add_task(sample, total=source.count)
@@ -70,15 +75,14 @@ def command(
             stop=stopped.is_set,
             told=lambda delivered: progress.update(bar, completed=delivered),
         )
-    if as_json:
-        click.echo(json.dumps(dataclasses.asdict(produced)))
-    else:
-        _print(produced)
+    (_print_json if as_json else _print)(produced)
     if not produced.complete:
         click.get_current_context().exit(_INTERRUPTED)
 
 
 def _source(sample: Sample, count: int | None, seed: int, dates: tuple[datetime.datetime, ...]) -> Source:
+    from produce import flights, shop
+
     if sample == "shop":
         return shop.source(count, seed, [date.date() for date in dates] or shop.DATES)
     if dates:
@@ -110,9 +114,16 @@ def _stopped_by_signals() -> Iterator[threading.Event]:
 
 def _progress() -> Progress:
     """Return a bar on the terminal, or nothing where stderr is none."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal)
+
+
+def _print_json(produced: Produced) -> None:
+    click.echo(json.dumps(dataclasses.asdict(produced)))
 
 
 def _print(produced: Produced) -> None:
@@ -123,6 +134,9 @@ def _print(produced: Produced) -> None:
     )
     click.echo("  by partition: " + ", ".join(f"{number}: {count:,}" for number, count in produced.partitions.items()))
     if produced.poison:
+        from rich.console import Console
+        from rich.table import Table
+
         table = Table(
             "topic", "partition", "offset", "what is wrong", title=f"{len(produced.poison)} bad records besides"
         )
