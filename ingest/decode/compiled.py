@@ -62,7 +62,7 @@ def _cache_folder() -> Path | None:
     for module in _SOURCES:
         digest.update(Path(module.__file__ or "").read_bytes())
     for root in _cache_roots():
-        folder = root / f"thalweg-kernel-{digest.hexdigest()[:16]}"
+        folder = root / f"thalweg-kernel-{os.getuid()}-{digest.hexdigest()[:16]}"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
@@ -76,13 +76,13 @@ def _cache_folder() -> Path | None:
 
 
 def _cache_roots() -> Iterator[Path]:
-    """Numba's own setting first, then beside the source, the user's cache, and the machine's folder for passing things."""
+    """Numba's own setting first, then beside the source, the user's cache, the folder for temporary files."""
     if numba.config.CACHE_DIR:
         yield Path(numba.config.CACHE_DIR)
     yield Path(__file__).parent / "__pycache__"
     with contextlib.suppress(RuntimeError):  # nobody knows this user's home
         yield Path.home() / ".cache" / "thalweg"
-    yield Path(tempfile.gettempdir()) / f"thalweg-{os.getuid()}"
+    yield Path(tempfile.gettempdir())
 
 
 def _quiet(message: str) -> None:

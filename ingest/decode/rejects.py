@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ingest.decode import opcodes as o
 from schemas.columns import Column
 
-_FIXED_WIDTH_BYTES = {"float": 4, "double": 8, "boolean": 1}
+_FIXED_WIDTH_BYTES = {"float": 4, "double": 8}
 _SHOWN_BYTES = 40
 
 
@@ -86,7 +86,11 @@ def _reason(value: memoryview, byte: int, column: Column, fault: int) -> str:
 
 def _cut(left: int, column: Column) -> str:
     needed = column.size or _FIXED_WIDTH_BYTES.get(column.avro, 0)
-    what = f"a {column.avro} of {_count(needed, 'byte')}" if needed > 1 else f"{_article(column.avro)} {column.avro}"
+    what = f"{_article(column.avro)} {column.avro}"
+    if needed > 1:
+        what += f" of {needed} bytes"
+    elif column.avro in ("array", "map"):
+        what = f"a block of {what}"
     return f"the value ends within {what}" if left > 0 else f"the value ends before {what}"
 
 

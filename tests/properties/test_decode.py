@@ -1,0 +1,179 @@
+"""The decoder against two other readers, on schemas and values that nobody thought of."""
+
+import io
+import json
+import math
+import uuid
+from datetime import time
+from typing import Any
+from unittest import mock
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.decode import decoder
+from ingest.decode.decoder import Decoded, Decoder
+from tests.properties.avro_strategies import SCHEMAS, block, encode, spoiled, values
+from tests.properties.strict_avro import Bad, read_record
+
+
+def decode(schema: Any, bodies: list[bytes], rows: list[int] | None = None, *, tight: bool = False) -> Decoded:
+    """Decode and check that the batch is whole. `tight`: without any room to begin with, so that every buffer must grow."""
+    made = Decoder(json.dumps(schema))
+    data, starts = block(bodies)
+    if tight:
+        made._used_per_record[:] = 0
+    with mock.patch.object(decoder, "_LEAST_ROOM", 0 if tight else decoder._LEAST_ROOM):
+        decoded = made.decode(data, starts, None if rows is None else np.array(rows, np.int64))
+    decoded.batch.validate(full=True)
+    assert decoded.batch.schema.equals(made.arrow_schema, check_metadata=True)
+    assert decoded.batch.num_rows == len(decoded.rows)
+    return decoded
+
+
+def plain(value: Any) -> Any:
+    """Make values comparable: NaN equals itself, 0.0 is not -0.0, and what one reader gives as an object is its text."""
+    if isinstance(value, float):
+        return ("nan",) if math.isnan(value) else ("float", repr(value))
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, uuid.UUID):
+        return str(value)
+    return value
+
+
+def as_arrow_gives_it(schema: Any, value: Any) -> Any:
+    """Turn what fastavro read into what Arrow's `to_pylist` gives."""
+    if isinstance(schema, list):
+        return None if value is None else as_arrow_gives_it(next(b for b in schema if b != "null"), value)
+    if isinstance(schema, str):
+        return value
+    kind, logical = schema["type"], schema.get("logicalType")
+    if kind == "record":
+        return {field["name"]: as_arrow_gives_it(field["type"], value[field["name"]]) for field in schema["fields"]}
+    if kind == "array":
+        return [as_arrow_gives_it(schema["items"], item) for item in value]
+    if kind == "map":
+        return [(key, as_arrow_gives_it(schema["values"], item)) for key, item in value.items()]
+    if isinstance(value, time):
+        micros = ((value.hour * 60 + value.minute) * 60 + value.second) * 1_000_000 + value.microsecond
+        return micros // 1000 if logical == "time-millis" else micros
+    if logical == "uuid":
+        return str(uuid.UUID(bytes=value)) if isinstance(value, bytes) else str(value)
+    return value
+
+
+@st.composite
+def records(draw: st.DrawFn) -> tuple[Any, list[bytes]]:
+    schema = draw(SCHEMAS)
+    parsed = fastavro.parse_schema(json.loads(json.dumps(schema)))
+    return schema, [encode(parsed, value) for value in draw(st.lists(values(schema), max_size=5))]
+
+
+@st.composite
+def spoiled_records(draw: st.DrawFn) -> tuple[Any, list[bytes]]:
+    schema, bodies = draw(records())
+    return schema, [draw(spoiled(body)) for body in bodies]
+
+
+def fastavro_reads(schema: Any, body: bytes) -> Any:
+    stream = io.BytesIO(body)
+    value = fastavro.schemaless_reader(stream, fastavro.parse_schema(json.loads(json.dumps(schema))), None)
+    assert stream.tell() == len(body)
+    return as_arrow_gives_it(schema, value)
+
+
+@given(records(), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_what_fastavro_writes_is_read_as_fastavro_reads_it(written: tuple[Any, list[bytes]], tight: bool) -> None:
+    schema, bodies = written
+    decoded = decode(schema, bodies, tight=tight)
+    assert decoded.rejects == []
+    assert plain(decoded.batch.to_pylist()) == plain([fastavro_reads(schema, body) for body in bodies])
+
+
+@given(spoiled_records(), st.data(), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_spoiled_records_are_refused_and_cost_nobody_else(
+    written: tuple[Any, list[bytes]], data: st.DataObject, tight: bool
+) -> None:
+    """Each record alone decides on itself: as the strict reader says, and what is accepted reads as fastavro reads it."""
+    schema, bodies = written
+    rows = data.draw(st.lists(st.integers(0, len(bodies) - 1)) | st.none() if bodies else st.none())
+    decoded = decode(schema, bodies, rows, tight=tight)
+    good, bad = [], []
+    for row in range(len(bodies)) if rows is None else rows:
+        try:
+            good.append((row, read_record(schema, bodies[row])))
+        except Bad:
+            bad.append(row)
+    assert [reject.row for reject in decoded.rejects] == bad
+    assert decoded.rows.tolist() == [row for row, _ in good]
+    assert plain(decoded.batch.to_pylist()) == plain([value for _, value in good])
+    for row, value in good:
+        assert plain(fastavro_reads(schema, bodies[row])) == plain(value)
+    for reject in decoded.rejects:
+        assert 5 <= reject.byte <= 5 + len(bodies[reject.row])
+        assert reject.reason
+
+
+@given(SCHEMAS, st.lists(st.binary(max_size=40), max_size=6))
+@settings(max_examples=150, deadline=None)
+def test_noise_is_read_as_the_strict_reader_reads_it(schema: Any, bodies: list[bytes]) -> None:
+    decoded = decode(schema, bodies)
+    accepted = dict(zip(decoded.rows.tolist(), decoded.batch.to_pylist(), strict=True))
+    for row, body in enumerate(bodies):
+        try:
+            expected = read_record(schema, body)
+        except Bad:
+            assert row not in accepted
+        else:
+            assert plain(accepted[row]) == plain(expected)
+
+
+def utf8_fault(text: bytes) -> int | None:
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return None
+
+
+@given(st.binary(max_size=12) | st.text(max_size=6).map(str.encode))
+@settings(max_examples=500, deadline=None)
+def test_text_is_what_python_takes_for_utf8(text: bytes) -> None:
+    schema = {"type": "record", "name": "R", "fields": [{"name": "text", "type": "string"}]}
+    decoded = decode(schema, [bytes([2 * len(text)]) + text])
+    fault = utf8_fault(text)
+    if fault is None:
+        assert decoded.batch["text"].to_pylist() == [text.decode()]
+    else:
+        assert [(reject.byte, reject.path) for reject in decoded.rejects] == [(6 + fault, "text")]
+
+
+@given(st.lists(st.integers(0, 60), max_size=100), st.integers(0, 12))
+@settings(max_examples=150, deadline=None)
+def test_a_key_twice_is_found_in_maps_of_any_size(numbers: list[int], prefix: int) -> None:
+    """More than 32 keys are sorted instead of compared in pairs."""
+    keys = [b"k" * prefix + str(number).encode() for number in numbers]
+    body = b"".join([encode("long", len(keys)), *[bytes([2 * len(key)]) + key for key in keys], b"\0" if keys else b""])
+    schema = {"type": "record", "name": "R", "fields": [{"name": "m", "type": {"type": "map", "values": "null"}}]}
+    decoded = decode(schema, [body, b"\0", body])
+    unique = len(set(keys)) == len(keys)
+    assert decoded.rows.tolist() == ([0, 1, 2] if unique else [1])
+    if unique:
+        assert decoded.batch["m"][2].as_py() == [(key.decode(), None) for key in keys]
+
+
+def test_batches_share_no_memory_with_later_ones() -> None:
+    """A batch is kept while others are decoded: nothing is written over."""
+    schema = {"type": "record", "name": "R", "fields": [{"name": "text", "type": "string"}]}
+    made = Decoder(json.dumps(schema))
+    batches = [made.decode(*block([bytes([2 * 20]) + bytes([65 + n]) * 20] * 1000)).batch for n in range(20)]
+    for n, batch in enumerate(batches):
+        assert batch["text"].unique() == pa.array([chr(65 + n) * 20])

@@ -1,0 +1,370 @@
+"""What the decoder does with records that are right, wrong, empty or hostile."""
+
+import gc
+import json
+import threading
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+from unittest import mock
+
+import fastavro
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ingest.decode import decoder as decoder_module
+from ingest.decode import opcodes
+from ingest.decode.compiled import load
+from ingest.decode.decoder import Decoded, Decoder, warm
+from tests.properties.avro_strategies import block, encode
+
+EVENT = {
+    "type": "record",
+    "name": "Event",
+    "fields": [
+        {"name": "id", "type": "string"},
+        {"name": "kind", "type": {"type": "enum", "name": "Kind", "symbols": ["view", "cart", "buy", "refund"]}},
+        {"name": "product", "type": ["null", "long"]},
+        {"name": "price", "type": {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 2}},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+        {"name": "properties", "type": {"type": "map", "values": "string"}},
+    ],
+}
+AT = datetime(2013, 1, 31, 12, 30, 0, 250_000, tzinfo=UTC)
+
+
+def event(n: int = 0, **other: Any) -> bytes:
+    value = {
+        "id": f"id-{n}",
+        "kind": "cart",
+        "product": None if n % 3 == 0 else n,
+        "price": Decimal("19.99"),
+        "at": AT,
+        "properties": {"page": "home", "n": str(n)},
+    }
+    return encode(fastavro.parse_schema(json.loads(json.dumps(EVENT))), value | other)
+
+
+def schema_of(*types: Any) -> str:
+    return json.dumps(
+        {"type": "record", "name": "R", "fields": [{"name": f"f{i}", "type": kind} for i, kind in enumerate(types)]}
+    )
+
+
+def decode(schema: str, *bodies: bytes) -> Decoded:
+    decoded = Decoder(schema).decode(*block(list(bodies)))
+    decoded.batch.validate(full=True)
+    return decoded
+
+
+def refusal(schema: str, body: bytes) -> tuple[int, str, str]:
+    """Decode one bad record: (byte, path, reason)."""
+    decoded = decode(schema, body)
+    assert decoded.batch.num_rows == 0
+    (reject,) = decoded.rejects
+    return reject.byte, reject.path, reject.reason
+
+
+def test_an_event_becomes_a_row() -> None:
+    decoded = decode(json.dumps(EVENT), event(1))
+    assert decoded.batch.to_pylist() == [
+        {
+            "id": "id-1",
+            "kind": "cart",
+            "product": 1,
+            "price": Decimal("19.99"),
+            "at": AT,
+            "properties": [("page", "home"), ("n", "1")],
+        }
+    ]
+    assert decoded.rows.tolist() == [0]
+
+
+def test_an_enum_stays_a_dictionary_of_its_symbols() -> None:
+    """So that Parquet writes the symbols once, and no string is made for a row."""
+    column = decode(json.dumps(EVENT), event(1), event(2)).batch["kind"]
+    assert column.type == pa.dictionary(pa.int32(), pa.string())
+    assert column.dictionary.to_pylist() == ["view", "cart", "buy", "refund"]
+
+
+@pytest.mark.parametrize("bodies", [[], [b"", b"\x07"]], ids=["no records", "only bad ones"])
+def test_an_empty_batch_has_every_column(bodies: list[bytes]) -> None:
+    decoded = decode(json.dumps(EVENT), *bodies)
+    assert decoded.batch.num_rows == 0
+    assert decoded.batch.schema == Decoder(json.dumps(EVENT)).arrow_schema
+    assert len(decoded.rejects) == len(bodies)
+
+
+@pytest.mark.parametrize("bad", [{0}, {99}, {50}, set(range(100)), set(range(0, 100, 2)), set()])
+def test_bad_records_cost_only_themselves(bad: set[int]) -> None:
+    """Wherever they stand: first, last, every other one, all."""
+    bodies = [event(n) + (b"spoiled" if n in bad else b"") for n in range(100)]
+    decoded = decode(json.dumps(EVENT), *bodies)
+    assert [reject.row for reject in decoded.rejects] == sorted(bad)
+    assert {reject.reason for reject in decoded.rejects} <= {"7 bytes left over"}
+    assert decoded.batch["id"].to_pylist() == [f"id-{n}" for n in range(100) if n not in bad]
+    assert decoded.rows.tolist() == [n for n in range(100) if n not in bad]
+
+
+def test_bad_records_cost_no_further_pass() -> None:
+    """The time of a block does not depend on how often it has to be begun again."""
+    kernel, calls = load(), []
+
+    def counting(*arguments: int) -> None:
+        calls.append(arguments)
+        kernel(*arguments)
+
+    made = Decoder(json.dumps(EVENT))
+    clean, spoiled = block([event(n) for n in range(500)]), block([event(n) + b"!" * (n % 2) for n in range(500)])
+    made.decode(*clean)
+    with mock.patch.object(decoder_module, "load", return_value=counting):
+        assert len(made.decode(*spoiled).rejects) == 250
+    assert len(calls) == 1
+
+
+def test_only_the_rows_asked_for_are_decoded() -> None:
+    """Several schemas stand in one block; the rows of another one are none of this decoder's business."""
+    other = schema_of("long", "double")
+    data, starts = block([event(0), b"\x02" + bytes(8), event(2), b"\x04" + bytes(8), event(4)])
+    events = Decoder(json.dumps(EVENT)).decode(data, starts, np.array([0, 2, 4]))
+    others = Decoder(other).decode(data, starts, np.array([1, 3]))
+    assert events.batch["id"].to_pylist() == ["id-0", "id-2", "id-4"]
+    assert events.rows.tolist() == [0, 2, 4]
+    assert others.batch["f0"].to_pylist() == [1, 2]
+    assert others.rows.tolist() == [1, 3]
+    assert events.rejects == others.rejects == []
+
+
+def test_rejects_name_the_row_of_the_block() -> None:
+    data, starts = block([b"", event(1), event(2) + b"!"])
+    (reject,) = Decoder(json.dumps(EVENT)).decode(data, starts, np.array([1, 2])).rejects
+    assert (reject.row, reject.byte, reject.path) == (2, 5 + len(event(2)), "")
+
+
+INTS = schema_of("int", "boolean")
+MAP = schema_of({"type": "map", "values": "int"})
+BLOCKS = schema_of({"type": "array", "items": "long"})
+TIMESTAMP = schema_of({"type": "long", "logicalType": "timestamp-micros"})
+DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}
+
+
+@pytest.mark.parametrize(
+    ("schema", "body", "byte", "path", "reason"),
+    [
+        (INTS, b"", 5, "f0", "the value ends before an int"),
+        (INTS, b"\x80", 5, "f0", "the value ends within an int"),
+        (INTS, b"\x02", 6, "f1", "the value ends before a boolean"),
+        (INTS, b"\x02\x02", 6, "f1", "boolean byte 2, not 0 or 1"),
+        (INTS, b"\x80\x80\x80\x80\x10\x01", 5, "f0", "number 2147483648 does not fit 32 bits"),
+        (INTS, b"\xff" * 10 + b"\x01", 5, "f0", "a number of more than 64 bits"),
+        (INTS, b"\x02\x01\x01", 7, "", "1 byte left over"),
+        (schema_of("double"), bytes(7), 5, "f0", "the value ends within a double of 8 bytes"),
+        (schema_of("string"), b"\x18hello", 5, "f0", "string runs 7 bytes past the end"),
+        (schema_of("bytes"), b"\x01", 5, "f0", "bytes of -1 bytes"),
+        (schema_of("string"), b"\x08ab\xffc", 8, "f0", "byte 0xff is not UTF-8 here (invalid start byte)"),
+        (
+            schema_of({"type": "enum", "name": "E", "symbols": ["A", "B"]}),
+            b"\x04",
+            5,
+            "f0",
+            "enum index 2 of 2 symbols",
+        ),
+        (schema_of(["null", "int"]), b"\x04", 5, "f0", "union index 2 of 2 branches"),
+        (schema_of({"type": "fixed", "name": "F", "size": 4}), b"abc", 5, "f0", "the value ends within a fixed of 4 bytes"),
+        (schema_of({"type": "int", "logicalType": "date"}), b"\x80\x80\x80\x80\x08", 5, "f0", "date 1073741824 is not within the years 1 to 9999"),
+        (TIMESTAMP, b"\xff" * 9 + b"\x01", 5, "f0", f"timestamp-micros {-(2**63)} is not within the years 1 to 9999"),
+        (schema_of({"type": "int", "logicalType": "time-millis"}), b"\x01", 5, "f0", "time-millis -1 is no time of a day"),
+        (schema_of(DECIMAL), b"\x04\x27\x10", 5, "f0", "decimal 0x2710 has more than 4 digits"),
+        (schema_of(DECIMAL), b"\x00", 5, "f0", "a decimal of no bytes"),
+        (schema_of({"type": "string", "logicalType": "uuid"}), b"\x06abc", 5, "f0", "no UUID: 'abc'"),
+        (MAP, b"\x02\x02a\x04", 9, "f0", "the value ends before a block of a map"),
+        (MAP, b"\x02\x02\xff\x04\x00", 7, "f0.key", "byte 0xff is not UTF-8 here (invalid start byte)"),
+        (MAP, b"\x02\x02a\x80\x80\x80\x80\x10\x00", 8, "f0.value", "number 2147483648 does not fit 32 bits"),
+        (MAP, b"\x02\x02a\x04\x02\x02a\x06\x00", 14, "f0.key", "the map holds a key twice"),
+        (BLOCKS, b"\x08\x02\x00", 5, "f0", "a block of 4 items, and 2 bytes left"),
+        (BLOCKS, b"\x01\x06\x02\x00", 5, "f0", "the block's size in bytes is not that of its items"),
+        (BLOCKS, b"\x01\x00\x02\x00", 8, "f0", "the block's size in bytes is not that of its items"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_byte_field_and_reason(schema: str, body: bytes, byte: int, path: str, reason: str) -> None:
+    assert refusal(schema, body) == (byte, path, reason)
+
+
+def test_a_value_shorter_than_its_prefix_is_refused() -> None:
+    data = np.zeros(3, np.uint8)
+    (reject,) = Decoder(schema_of("null")).decode(data, np.array([0, 3])).rejects
+    assert (reject.byte, reject.reason) == (5, "the value has only 3 bytes")
+
+
+def test_paths_lead_through_records_arrays_and_maps() -> None:
+    inner = {"type": "record", "name": "I", "fields": [{"name": "ok", "type": "boolean"}]}
+    schema = schema_of({"type": "array", "items": {"type": "map", "values": ["null", inner]}})
+    assert refusal(schema, b"\x02\x02\x02k\x02\x09\0\0") == (10, "f0.item.value.ok", "boolean byte 9, not 0 or 1")
+
+
+def test_blocks_may_be_many_and_may_say_their_size() -> None:
+    decoded = decode(BLOCKS, b"\x02\x02\x03\x04\x04\x06\x00", b"\x00")
+    assert decoded.batch["f0"].to_pylist() == [[1, 2, 3], []]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        schema_of({"type": "array", "items": "null"}),
+        schema_of({"type": "array", "items": {"type": "fixed", "name": "Z", "size": 0}}),
+        schema_of({"type": "array", "items": {"type": "array", "items": "null"}}),
+        schema_of({"type": "map", "values": "null"}),
+    ],
+)
+@pytest.mark.parametrize("count", [2**20, 2**60, 2**63 - 1, -(2**60), -(2**63)])
+def test_a_count_without_bytes_neither_hangs_nor_eats_memory(schema: str, count: int) -> None:
+    size = b"\x02" if count < 0 else b""
+    before = pa.default_memory_pool().bytes_allocated()
+    decoded = decode(schema, encode("long", count) + size + b"\x00\x00", b"\x00")
+    assert [reject.row for reject in decoded.rejects] == [0]
+    assert decoded.rows.tolist() == [1]
+    assert pa.default_memory_pool().bytes_allocated() - before < 2**20
+
+
+def test_items_that_take_no_bytes_are_believed_up_to_a_bound_for_the_whole_record() -> None:
+    schema = schema_of({"type": "array", "items": "null"})
+    half = encode("long", opcodes.EMPTY_ITEMS_MAX // 2)
+    assert decode(schema, half + half + b"\x00").batch["f0"][0].as_py() == [None] * opcodes.EMPTY_ITEMS_MAX
+    byte, _, reason = refusal(schema, half + half + b"\x02\x00")
+    assert byte == 5 + 2 * len(half)
+    assert reason == "a block of 1 items that take no bytes; at most 4096 in a record are believed"
+
+
+def test_strings_larger_than_any_guess_fit() -> None:
+    schema = schema_of("string", {"type": "array", "items": "string"})
+    texts = ["x", "y" * 3_000_000, "ä" * 1_000_000]
+    bodies = [
+        encode(fastavro.parse_schema(json.loads(schema)), {"f0": text, "f1": [text] * n})
+        for n, text in enumerate(texts)
+    ]
+    decoded = decode(schema, *bodies)
+    assert decoded.batch.to_pylist() == [{"f0": text, "f1": [text] * n} for n, text in enumerate(texts)]
+
+
+def test_a_column_beyond_arrows_offsets_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit is 2 GiB; here it is lowered for the host's side, which alone decides how far buffers grow."""
+    warm()
+    monkeypatch.setattr(opcodes, "OFFSET_MAX", 1000)
+    made = Decoder(schema_of("string"))
+    assert made.decode(*block([encode("string", "x" * 400)] * 2)).batch.num_rows == 2
+    with pytest.raises(ValueError, match="decode fewer records at once"):
+        made.decode(*block([encode("string", "x" * 400)] * 3))
+
+
+@pytest.mark.parametrize(
+    ("starts", "rows"),
+    [
+        ([], None),
+        ([-1, 5], None),
+        ([0, 11], None),
+        ([0, 8, 5], None),
+        ([0, 5, 10], [2]),
+        ([0, 5, 10], [-1]),
+    ],
+)
+def test_places_outside_of_the_block_are_refused(starts: list[int], rows: list[int] | None) -> None:
+    """The kernel checks no address: whoever calls it must."""
+    with pytest.raises(ValueError, match=r"^(starts|rows) must"):
+        Decoder(schema_of("int")).decode(
+            np.zeros(10, np.uint8), np.array(starts, np.int64), None if rows is None else np.array(rows, np.int64)
+        )
+
+
+def test_nulls_take_their_place_in_every_column_of_a_record() -> None:
+    inner = {
+        "type": "record",
+        "name": "Inner",
+        "fields": [
+            {"name": "a", "type": "boolean"},
+            {"name": "b", "type": ["int", "null"]},
+            {"name": "c", "type": "double"},
+            {"name": "d", "type": DECIMAL},
+            {"name": "e", "type": "string"},
+            {"name": "f", "type": {"type": "map", "values": "int"}},
+            {"name": "g", "type": {"type": "record", "name": "G", "fields": [{"name": "h", "type": "null"}]}},
+        ],
+    }
+    schema = schema_of(["null", inner])
+    value = {"a": True, "b": None, "c": 1.5, "d": Decimal("1.00"), "e": "x", "f": {"k": 1}, "g": {"h": None}}
+    parsed = fastavro.parse_schema(json.loads(schema))
+    values = [value, None, value, None, None, value]
+    decoded = decode(schema, *[encode(parsed, {"f0": v}) for v in values])
+    assert decoded.batch["f0"].to_pylist() == [v and v | {"f": [("k", 1)]} for v in values]
+
+
+def test_dates_and_times_reach_to_the_ends_of_the_calendar() -> None:
+    schema = schema_of(
+        {"type": "int", "logicalType": "date"},
+        {"type": "long", "logicalType": "timestamp-millis"},
+        {"type": "long", "logicalType": "local-timestamp-micros"},
+    )
+    parsed = fastavro.parse_schema(json.loads(schema))
+    first = {"f0": date.min, "f1": datetime.min.replace(tzinfo=UTC), "f2": datetime.min}
+    last = {
+        "f0": date.max,
+        "f1": datetime.max.replace(tzinfo=UTC, microsecond=999_000),
+        "f2": datetime.max,
+    }
+    assert decode(schema, encode(parsed, first), encode(parsed, last)).batch.to_pylist() == [first, last]
+
+
+def test_a_type_may_be_named_again() -> None:
+    address = {"type": "record", "name": "Address", "namespace": "a.b", "fields": [{"name": "city", "type": "string"}]}
+    decoded = decode(schema_of(address, "a.b.Address", ["null", "a.b.Address"]), b"\x02x\x02y\x02\x02z")
+    assert decoded.batch.to_pylist() == [{"f0": {"city": "x"}, "f1": {"city": "y"}, "f2": {"city": "z"}}]
+
+
+def test_memory_is_given_back_with_the_batch() -> None:
+    made, (data, starts) = Decoder(json.dumps(EVENT)), block([event(n) for n in range(2000)])
+    gc.collect()
+    before = pa.default_memory_pool().bytes_allocated()
+    batch = made.decode(data, starts).batch
+    assert pa.default_memory_pool().bytes_allocated() > before
+    column = batch["id"]
+    del batch
+    gc.collect()
+    assert column[1999].as_py() == "id-1999"
+    del column
+    gc.collect()
+    assert pa.default_memory_pool().bytes_allocated() == before
+
+
+def test_a_batch_holds_little_more_memory_than_its_values() -> None:
+    made, (data, starts) = Decoder(json.dumps(EVENT)), block([event(n) for n in range(20_000)])
+    made.decode(data, starts)
+    before = pa.default_memory_pool().bytes_allocated()
+    batch = made.decode(data, starts).batch
+    assert pa.default_memory_pool().bytes_allocated() - before < 1.5 * batch.nbytes
+
+
+def test_one_odd_record_does_not_make_the_next_block_huge() -> None:
+    """Room is guessed from the last decoding, but never beyond the bytes at hand."""
+    made = Decoder(schema_of("string"))
+    made.decode(*block([encode("string", "x" * 1_000_000)]))
+    before = pa.default_memory_pool().bytes_allocated()
+    batch = made.decode(*block([encode("string", "x")] * 10_000)).batch
+    assert batch.num_rows == 10_000
+    assert pa.default_memory_pool().bytes_allocated() - before < 10 * 10_000 * 8
+
+
+def test_several_threads_share_a_decoder() -> None:
+    made = Decoder(json.dumps(EVENT))
+    blocks = [block([event(n, id=f"{thread}-{n}") for n in range(3000)]) for thread in range(4)]
+    found: dict[tuple[int, int], list[str]] = {}
+
+    def work(thread: int) -> None:
+        for turn in range(10):
+            found[thread, turn] = made.decode(*blocks[thread]).batch["id"].to_pylist()
+
+    threads = [threading.Thread(target=work, args=(thread,)) for thread in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(found[t, turn] == [f"{t}-{n}" for n in range(3000)] for t in range(4) for turn in range(10))
