@@ -17,7 +17,7 @@ from schemas.datasets import Dataset
 from schemas.registry import Registry
 from schemas.wire import schema_ids
 from thalweg.clock import Clock
-from thalweg.errors import RegistryUnavailable, SchemaNotFound, UnsupportedSchema
+from thalweg.errors import DeclarationError, RegistryUnavailable, SchemaNotFound, ThalwegError, UnsupportedSchema
 
 _LOG = structlog.get_logger("ingest")
 
@@ -87,7 +87,7 @@ class Interpreter:
         if reader is None:
             try:
                 reader = self._readers[schema_id] = _Reader(self._schema(schema_id), self._dataset)
-            except (SchemaNotFound, UnsupportedSchema) as error:
+            except (SchemaNotFound, UnsupportedSchema, DeclarationError) as error:
                 self._warn_once(schema_id, error)
                 reason = f"schema {schema_id}: {error.message}"
                 found.rejections += [Rejection(row, SCHEMA, reason, schema_id=schema_id) for row in rows.tolist()]
@@ -123,7 +123,7 @@ class Interpreter:
                 self._clock.sleep(wait_s)
         raise AssertionError("unreachable: waits never end")
 
-    def _warn_once(self, schema_id: int, error: SchemaNotFound | UnsupportedSchema) -> None:
+    def _warn_once(self, schema_id: int, error: ThalwegError) -> None:
         if schema_id not in self._refused and len(self._refused) < 1000:
             self._refused.add(schema_id)
             _LOG.warning(

@@ -91,6 +91,7 @@ class PublicSource:
         self._consumer: Consumer = consumer(
             kafka,
             group,
+            enable_partition_eof=True,
             queued_max_messages_kbytes=65_536,
             queued_min_messages=100_000,
             max_partition_fetch_bytes=8 * 2**20,

@@ -7,6 +7,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from types import FrameType
 
 import pyarrow as pa
@@ -22,13 +23,12 @@ from ingest.table import LandingTable
 from ingest.watchdog import Watchdog
 from schemas.arrow import event_schema
 from schemas.datasets import Dataset
-from schemas.quarantine import PARTITION_COLUMN, quarantine_name, table_schema
+from schemas.quarantine import PARTITION_COLUMN, table_schema
 from schemas.registry import Registry
 from thalweg.clock import Clock, SystemClock
 from thalweg.errors import SchemaNotFound, TableChanged, TopicNotFound
 from thalweg.settings import Settings
 from thalweg.streams.admin import Admin
-from thalweg.tables.place import table_uri
 from thalweg.tables.settle import Settler
 
 _LOG = structlog.get_logger("ingest")
@@ -51,22 +51,25 @@ class Worker:
         self._report = report
         self._stopping = threading.Event()
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4()}"
-        self._admin = Admin(settings.kafka)
-        self._registry = Registry(settings.registry)
-        self._table = LandingTable(dataset, settings.tables, self._newest_event_schema())
-        self._landing = Landing(dataset, settings, self._table, self._admin, self._name, self._clock)
-        self._settler = Settler(
-            dataset.name,
-            self._table.uri,
-            table_uri(settings.tables, quarantine_name(dataset.name)),
-            table_schema(),
-            PARTITION_COLUMN,
-            self._table.storage_options,
-        )
-        interpreter = Interpreter(dataset, self._registry, self._clock, settings.ingest.stall_s, self._stopping)
-        self._pipeline = Pipeline(
-            self._landing, self._table, interpreter, settings.ingest.queued_blocks, self._clock, self._settle
-        )
+        with ExitStack() as opened:
+            self._admin = opened.enter_context(Admin(settings.kafka))
+            self._registry = opened.enter_context(closing(Registry(settings.registry)))
+            self._table = LandingTable(dataset, settings.tables, self._newest_event_schema())
+            self._landing = Landing(dataset, settings, self._table, self._admin, self._name, self._clock)
+            self._settler = Settler(
+                dataset.name,
+                self._table.uri,
+                self._table.quarantine_uri,
+                table_schema(),
+                PARTITION_COLUMN,
+                self._table.storage_options,
+            )
+            interpreter = Interpreter(dataset, self._registry, self._clock, settings.ingest.stall_s, self._stopping)
+            self._pipeline = Pipeline(
+                self._landing, self._table, interpreter, settings.ingest.queued_blocks, self._clock, self._settle
+            )
+            opened.callback(self._pipeline.close)
+            self._opened = opened.pop_all()
         self._source: Source | None = None
         self._held_rows = self._held_bytes = self._drops = self._beats = 0
         self._giving_up = False
@@ -75,6 +78,10 @@ class Worker:
     def stop(self) -> None:
         """Land what is held, leave the group, end. Safe from any thread and from a signal handler."""
         self._stopping.set()
+
+    def positions(self) -> dict[Partition, int]:
+        """Next offset of each partition held, records not yet committed included."""
+        return self._landing.positions
 
     def is_ready(self) -> bool:
         """Whether this worker is a member of its group and has partitions to land."""
@@ -95,14 +102,14 @@ class Worker:
 
         Raises what stops it for good: TopicRecreated, OffsetsExpired, RegistryUnavailable, StorageUnavailable …
         """
-        self._settle_leftovers()
-        ends = self._ends() if until_caught_up else None
-        self._source = self._open_source()
-        # Records are freed by reference counts; looking for cycles among their many objects costs throughput.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
         try:
+            self._settle_leftovers()
+            ends = self._ends() if until_caught_up else None
+            self._source = self._open_source()
+            # Records are freed by reference counts; looking for cycles among their many objects costs throughput.
+            gc.collect()
+            gc.freeze()
+            gc.disable()
             with Watchdog(self._settings.ingest.stall_s, self._clock, lambda: self._beats + self._pipeline.steps):
                 while not self._stopping.is_set() and not (ends is not None and self._source.reached(ends)):
                     self._step(self._source)
@@ -111,11 +118,15 @@ class Worker:
             _LOG.warning("dropped the last batch: another writer moved the table", reason=change.message)
         finally:
             self._giving_up = True
-            self._source.close()
-            self._pipeline.close()
-            self._admin.close()
-            self._report.close()
-            gc.enable()
+            self._close()
+
+    def _close(self) -> None:
+        """Leave the group, end the writing thread, let go of connections: also when one of these fails."""
+        with self._opened as opened:
+            opened.callback(gc.enable)
+            opened.callback(self._report.close)
+            if self._source is not None:
+                opened.callback(self._source.close)
 
     def _step(self, source: Source) -> None:
         """One round: take a block, hand it over, commit when due, pass on what has landed."""
@@ -247,13 +258,15 @@ class Worker:
     def _newest_event_schema(self) -> pa.Schema | None:
         """Fields of the newest registered events, for a table that is not there yet; None when nothing is registered.
 
-        Raises UnsupportedSchema: better at start than a quarantine full of good events.
+        Raises UnsupportedSchema or DeclarationError: better at start than a quarantine full of good events.
         """
         for topic in self._dataset.topics:
             try:
-                return event_schema(self._registry.latest(f"{topic}-value").schema)
+                schema = event_schema(self._registry.latest(f"{topic}-value").schema)
             except SchemaNotFound:
                 continue
+            self._dataset.check(schema)
+            return schema
         return None
 
     def _ends(self) -> dict[Partition, int]:

@@ -23,9 +23,9 @@ Each says what happened, where, and what to do. Errors of libraries are mapped t
     │   ├── TopicRecreated        same name, other topic id
     │   ├── OffsetsExpired        Kafka's retention removed offsets that were never landed
     │   └── TopicTruncated        the table is ahead of the topic's end
-    ├── TableChanged              another writer moved the table under a running one
-    │   ├── Fenced                another worker landed this partition's offsets
-    │   └── SchemaClash           the table's columns are not what the dataset's schema needs
+    ├── TableChanged              another writer moved the table under a running one: its work is stale, and done again
+    │   └── Fenced                another worker landed this partition's offsets
+    ├── SchemaClash               the table's columns are not what the dataset's schema needs
     ├── OutcomeUnknown            a commit failed and the log cannot be read to learn whether it happened
     ├── TableDamaged              files that a version needs are missing, or do not hold what the log says
     ├── LogGap                    log entries that were never announced have been cleaned away
@@ -144,8 +144,10 @@ class Fenced(TableChanged):
     """Another worker landed offsets of a partition that this worker held. This worker's batch was dropped."""
 
 
-class SchemaClash(TableChanged):
+class SchemaClash(ThalwegError):
     """The table's columns are not what the dataset's schema needs."""
+
+    exit_code = 10
 
 
 class OutcomeUnknown(ThalwegError):

@@ -104,7 +104,7 @@ def test_writers_of_different_partitions_do_not_disturb_one_another(uri: str) ->
 def test_a_changed_schema_stops_a_commit_in_flight(uri: str) -> None:
     writer = TableWriter(uri)
     TableWriter(uri).add_columns([pa.field("y", pa.int64())])
-    with pytest.raises(SchemaClash):
+    with pytest.raises(TableChanged, match="schema"):
         writer.commit([write_file(uri, "a", [1])], {"app": Advance(None, 1)}, {})
     writer.adopt()
     writer.commit([write_file(uri, "b", [1])], {"app": Advance(None, 1)}, {})

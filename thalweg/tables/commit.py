@@ -155,8 +155,8 @@ class TableWriter:
     ) -> int:
         """Append `files`, advance `transactions`, and return the version that did it.
 
-        Raises Fenced when one of the transactions is not where the caller believes, SchemaClash when the table's schema
-        changed, TableChanged when the table is another one now, StorageUnavailable when the storage refuses, and
+        Raises Fenced when one of the transactions is not where the caller believes, TableChanged when the table is
+        another one now or its schema changed, StorageUnavailable when the storage refuses, and
         OutcomeUnknown when the storage cannot be asked whether the commit happened. Data files are never deleted here.
         """
         commit_id = uuid.uuid4().hex
@@ -244,7 +244,7 @@ class TableWriter:
 
     def _check_unmoved(self, transactions: Mapping[str, Advance]) -> None:
         if self._table.schema().to_json() != self._schema_json:
-            raise SchemaClash(
+            raise TableChanged(
                 f"the schema of {self.uri} changed under a running writer",
                 "the writer starts again with the new schema",
             )
