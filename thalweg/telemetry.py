@@ -54,6 +54,8 @@ class Metrics:
         self.table_version = self._gauge("table_version", "Newest version of the table that this service has seen")
         self.announced = self._counter("versions_announced", "Version events sent")
         self.announce_seconds = self._histogram("announce_seconds", "From commit to version event", _ANNOUNCE_BUCKETS_S)
+        self.log_gaps = self._counter("log_gaps", "Runs of versions that were cleaned from the log unannounced")
+        self.table_stalled = self._gauge("table_stalled", "1 while a table's log cannot be read and announced")
         self.compactions = self._counter("compactions", "Commits that merged small files")
         self.compacted_files = self._counter("compacted_files", "Files that a merge replaced")
         self.vacuumed_files = self._counter("vacuumed_files", "Files removed because no kept version needs them")
