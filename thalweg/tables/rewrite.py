@@ -177,15 +177,16 @@ def _writer(snapshot: Snapshot, paths: Sequence[str]) -> WriterProperties:
 
     A source leaves bounds out where they would mislead readers (a NaN, say); Parquet's own would not know.
     """
-    exact = (
-        name for name in sorted(snapshot.bounded_columns(paths)) if _is_told_exactly(snapshot.schema.field(name).type)
-    )
+    bounded = snapshot.bounded_columns(paths)
+    claimed = [field.name for field in snapshot.schema if _may_be_claimed(field, field.name in bounded)]
     return WriterProperties(
         compression="ZSTD",
         default_column_properties=ColumnProperties(statistics_enabled="NONE"),
-        column_properties={name: ColumnProperties(statistics_enabled="PAGE") for name in exact},
+        column_properties={name: ColumnProperties(statistics_enabled="PAGE") for name in claimed},
     )
 
 
-def _is_told_exactly(kind: pa.DataType) -> bool:
-    return not pa.types.is_decimal(kind) or kind.precision <= _EXACT_DECIMAL_DIGITS
+def _may_be_claimed(field: pa.Field, by_sources: bool) -> bool:
+    if pa.types.is_boolean(field.type):
+        return True
+    return by_sources and not (pa.types.is_decimal(field.type) and field.type.precision > _EXACT_DECIMAL_DIGITS)
