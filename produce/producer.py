@@ -164,23 +164,32 @@ def _send(
 
 
 def _topic(settings: Settings, name: str, partitions: int | None) -> str:
-    """Return the topic of that name, or the one that the dataset of that name reads; make it if it may be made."""
+    """Return the topic that is meant, made if there is none and it may be made."""
     with Admin(settings.kafka) as admin:
+        topic = _named(settings, admin, name)
         try:
-            there = admin.partitions(name)
+            there = admin.partitions(topic)
         except TopicNotFound as missing:
-            dataset = load_datasets(settings).get(name)
-            if dataset is not None and name not in dataset.topics and len(dataset.topics) == 1:
-                return _topic(settings, dataset.topics[0], partitions)
             if partitions is None:
                 raise TopicNotFound(
                     missing.message, "say how many partitions to make it with (--partitions 4), or mend the name"
                 ) from missing
-            admin.create_topics([TopicSpec(name, partitions)])
-            return name
+            admin.create_topics([TopicSpec(topic, partitions)])
+            return topic
     if partitions not in (None, there):
         raise ConfigurationError(
-            f"topic {name} has {there} partitions, and {partitions} were asked for",
+            f"topic {topic} has {there} partitions, and {partitions} were asked for",
             "leave the number of partitions out, or name another topic",
         )
+    return topic
+
+
+def _named(settings: Settings, admin: Admin, name: str) -> str:
+    """Return the one topic that the dataset of this name reads, where there is no topic of this name."""
+    try:
+        admin.partitions(name)
+    except TopicNotFound:
+        dataset = load_datasets(settings).get(name)
+        if dataset is not None and len(dataset.topics) == 1:
+            return dataset.topics[0]
     return name
