@@ -124,6 +124,7 @@ class Worker:
         """Leave the group, end the writing thread, let go of connections: also when one of these fails."""
         with self._opened as opened:
             opened.callback(gc.enable)
+            opened.callback(gc.unfreeze)
             opened.callback(self._report.close)
             if self._source is not None:
                 opened.callback(self._source.close)

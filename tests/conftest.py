@@ -39,7 +39,7 @@ def settings(broker: str, registry: str, tmp_path: Path) -> Settings:
     """Settings of a test's own: the session's broker and registry, its own folder, its own topics and groups."""
     return Settings(
         home=tmp_path,
-        kafka=KafkaSettings(bootstrap=broker, prefix=f"t{uuid.uuid4().hex[:10]}"),
+        kafka=KafkaSettings(bootstrap=broker, prefix=f"t{uuid.uuid4().hex[:10]}", session_timeout_s=6.0),
         registry=RegistrySettings(url=registry),
         tables=TableSettings(root=str(tmp_path / "tables")),
         lineage=LineageSettings(store=f"sqlite:///{tmp_path}/lineage.db"),

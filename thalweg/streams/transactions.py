@@ -91,7 +91,7 @@ class TransactionalWriter:
         """Let go of the connections. A transaction that is open stays so until the next owner's `start`, or its timeout."""
         if self._producer is not None:
             self._producer.purge()
-            self._producer.close()
+            # Dropping it ends it. Its own close() raises SystemError after a fatal error (confluent-kafka 2.16).
             self._producer = None
 
     def __enter__(self) -> Self:
