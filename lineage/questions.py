@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, or_, select
+from sqlalchemy import Connection, Row, and_, case, func, or_, select
 
 from lineage.answers import Json, moment
 from lineage.layout import (
@@ -58,7 +58,8 @@ def describe_datasets(connection: Connection, rows: Sequence[Row[Any]]) -> list[
             "known_as": row.known_as,
             "owner": row.owner,
             "description": row.description,
-            "versions": newest[row.id][0] if row.id in newest else 0,
+            "versions": newest[row.id][0]["versions"] if row.id in newest else 0,
+            "rows_written": newest[row.id][0]["rows_written"] if row.id in newest else None,
             "newest": newest[row.id][1] if row.id in newest else None,
             "totals": taken.get(row.id),
         }
@@ -263,26 +264,34 @@ def _jobs_of(connection: Connection, dataset_id: int, *, is_output: bool) -> lis
     return [f"job:{row.namespace}/{row.name}" for row in found]
 
 
-def _newest_versions(connection: Connection, ids: Sequence[int]) -> Mapping[int, tuple[int, Json]]:
-    """For each dataset with versions: how many, and the newest."""
+def _newest_versions(connection: Connection, ids: Sequence[int]) -> Mapping[int, tuple[Json, Json]]:
+    """For each dataset with versions: how many, the rows that they added, and the newest."""
     table = dataset_versions
     mine = or_(datasets.c.table_id.is_(None), datasets.c.table_id == table.c.table_id)
     grouped = (
-        select(table.c.dataset_id, func.count().label("number_of"), func.max(table.c.version_number).label("number"))
+        select(
+            table.c.dataset_id,
+            func.count().label("number_of"),
+            func.max(table.c.version_number).label("number"),
+            func.sum(case((table.c.data_change.is_not(False), table.c.rows_added))).label("rows_written"),
+        )
         .join(datasets, datasets.c.id == table.c.dataset_id)
         .where(table.c.dataset_id.in_(ids), mine)
         .group_by(table.c.dataset_id)
         .subquery()
     )
     found = connection.execute(
-        select(table, grouped.c.number_of)
+        select(table, grouped.c.number_of, grouped.c.rows_written)
         .join(datasets, datasets.c.id == table.c.dataset_id)
         .join(grouped, and_(grouped.c.dataset_id == table.c.dataset_id, grouped.c.number == table.c.version_number))
         .where(mine)
     )
     return {
         row.dataset_id: (
-            row.number_of,
+            {
+                "versions": row.number_of,
+                "rows_written": None if row.rows_written is None else int(row.rows_written),
+            },
             {
                 "version": row.version,
                 "made_at": moment(row.made_ms),
