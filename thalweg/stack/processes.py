@@ -54,16 +54,32 @@ class Processes:
         except FileNotFoundError:
             return ""
 
-    def start(self, name: str, argv: Sequence[str], details: Mapping[str, Any] | None = None) -> Record:
-        """Start a process in a session of its own, so that neither Ctrl-C nor the end of this one ends it. Write it down."""
-        for folder in (self._run, self._logs):
-            folder.mkdir(parents=True, exist_ok=True)
+    def start(
+        self,
+        name: str,
+        argv: Sequence[str],
+        details: Mapping[str, Any],
+        folder: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Record:
+        """Start a process in a session of its own, so that neither Ctrl-C nor the end of this one ends it. Write it down.
+
+        It runs in `folder`, with `env` added to this process's environment.
+        """
+        for needed in (self._run, self._logs):
+            needed.mkdir(parents=True, exist_ok=True)
         with self.log(name).open("ab") as log:
             process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                argv,
+                cwd=folder,
+                env={**os.environ, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         _children[process.pid] = process
-        record = Record(name, process.pid, psutil.Process(process.pid).create_time(), tuple(argv), dict(details or {}))
+        record = Record(name, process.pid, psutil.Process(process.pid).create_time(), tuple(argv), dict(details))
         write_whole(self._record(name), json.dumps(asdict(record), indent=1))
         return record
 

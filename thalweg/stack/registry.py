@@ -40,14 +40,14 @@ class LocalRegistry:
         record = self.record
         return None if record is None else _url(record.details["port"])
 
+    def answers(self) -> bool:
+        """Tell whether a registry runs in this folder and answers."""
+        return self.url is not None and _answers(self.url)
+
     def serves(self) -> bool:
-        """Tell whether the registry runs, on this broker, and answers."""
+        """Tell whether the registry that answers is on this broker."""
         record = self.record
-        return (
-            record is not None
-            and record.details["bootstrap"] == self._bootstrap
-            and answers(_url(record.details["port"]))
-        )
+        return record is not None and record.details["bootstrap"] == self._bootstrap and self.answers()
 
     def start(self) -> str:
         """Start the registry unless it serves, wait until it does, and return its URL.
@@ -58,21 +58,31 @@ class LocalRegistry:
             return self.url
         self.stop()
         end_strays(self._mark)
-        for _ in range(PORT_TRIES):
-            port = ports.pick(self._wanted_port, self._port_before())
-            command = [sys.executable, "-X", self._mark, "-m", "schemas.embedded", "--host", ports.LOOPBACK]
-            command += ["--port", str(port), "--bootstrap", self._bootstrap]
-            self._processes.start(self.name, command, {"port": port, "bootstrap": self._bootstrap})
-            if self._serves_in_time(port):
-                write_whole(self._port_file, str(port))
-                return _url(port)
+        try:
+            for _ in range(PORT_TRIES):
+                port = ports.pick(self._wanted_port, self._port_before())
+                if self._run(port):
+                    return _url(port)
+                if ports.is_free(port):  # then the port was not the reason, and another try would fail likewise
+                    break
+        except BaseException:  # Ctrl-C too: a registry that nobody waited for is not left behind
             self.stop()
-            if ports.is_free(port):  # then the port was not the reason, and another try would fail likewise
-                break
+            raise
         raise RegistryUnavailable(
             f"the embedded registry did not start; its log {self._processes.log(self.name)} ends:\n{self._processes.log_tail(self.name)}",
             "thalweg stack down, then up",
         )
+
+    def _run(self, port: int) -> bool:
+        """Start the process and wait until it answers. False when it does not."""
+        command = [sys.executable, "-X", self._mark, "-m", "schemas.embedded", "--host", ports.LOOPBACK]
+        command += ["--port", str(port), "--bootstrap", self._bootstrap]
+        self._processes.start(self.name, command, {"port": port, "bootstrap": self._bootstrap})
+        if not self._serves_in_time(port):
+            self.stop()
+            return False
+        write_whole(self._port_file, str(port))
+        return True
 
     def stop(self) -> bool:
         """Stop the registry. Returns whether it ran."""
@@ -102,7 +112,7 @@ class LocalRegistry:
         """Wait until the registry answers. False when its process has ended or the time is up."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
-            if answers(_url(port)):
+            if _answers(_url(port)):
                 return True
             if self.record is None:
                 return False
@@ -110,7 +120,7 @@ class LocalRegistry:
         return False
 
 
-def answers(url: str) -> bool:
+def _answers(url: str) -> bool:
     """Tell whether a registry at that URL lists its subjects. Any failure is a no."""
     try:
         with urllib.request.urlopen(f"{url}/subjects", timeout=5) as answer:  # loopback, plain HTTP
