@@ -5,6 +5,8 @@ On the wire an event is Confluent-framed Avro (0x00, 4-byte big-endian schema id
 compatible: unknown fields are skipped, missing ones take their default.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import io
@@ -13,15 +15,17 @@ import uuid
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import fastavro
 from pydantic import BaseModel, ConfigDict
 
 from schemas import wire
 from thalweg.errors import ConfigurationError
-from thalweg.tables.log import AddedFile, LogEntry, RemovedFile
 from thalweg.tables.spans import Span
+
+if TYPE_CHECKING:  # a subscriber reads no logs, and the log's reader costs 0.15 s to import
+    from thalweg.tables.log import AddedFile, LogEntry, RemovedFile
 
 AVRO: Final = resources.files("schemas").joinpath("avro/version_committed.avsc").read_text(encoding="utf-8")
 

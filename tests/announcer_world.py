@@ -19,7 +19,7 @@ from thalweg.streams.transactions import Message
 from thalweg.tables.log import AddedFile, LogEntry
 from versions.announcer import Announcer
 from versions.follow import Follower, Snapshot
-from versions.lease import Lease, LeaseParts
+from versions.lease import Lease, LeaseParts, Writer
 from versions.plan import FollowedTable
 
 TOPICS = Topics("datasets", "versions", "lineage", "announced")
@@ -168,7 +168,7 @@ class World:
 
         def make_lease(partition: int) -> Lease:
             parts = LeaseParts(
-                writer=_Writer(self, who),
+                writer=self.writer(who, "announcer.0"),
                 read_announced=lambda: self.read_announced(who, partition),
                 still_assigned=lambda: self.owner == who,
                 encode_event=lambda event: event.model_dump_json().encode(),
@@ -185,6 +185,10 @@ class World:
             ]
 
         return Announcer(group, make_lease, make_followers, _declaration, self.clock)
+
+    def writer(self, who: str, owner: str) -> Writer:
+        """A transactional writer of process `who` for the id `owner`."""
+        return _Writer(self, who, owner)
 
     def read_announced(self, who: str, partition: int) -> dict[bytes, bytes]:
         """The seam that reads progress."""
@@ -234,12 +238,12 @@ class _Group:
 
 
 class _Writer:
-    def __init__(self, world: World, who: str) -> None:
-        self._world, self._who, self._epoch = world, who, 0
+    def __init__(self, world: World, who: str, owner: str) -> None:
+        self._world, self._who, self._owner, self._epoch = world, who, owner, 0
 
     def start(self) -> None:
         self._world.at(self._who, "start")
-        self._epoch = self._world.broker.start("announcer.0")
+        self._epoch = self._world.broker.start(self._owner)
         self._world.at(self._who, "started")
 
     def write(self, messages: Sequence[Message]) -> None:
@@ -248,20 +252,20 @@ class _Writer:
         self._check()
         # Records of one transaction arrive one by one, and the process may die or sleep in between.
         half = len(messages) // 2
-        broker.append("announcer.0", messages[:half])
+        broker.append(self._owner, messages[:half])
         self._world.at(self._who, "half produced")
         self._check()
-        broker.append("announcer.0", messages[half:])
+        broker.append(self._owner, messages[half:])
         self._world.at(self._who, "produced")
         self._check()
-        broker.end("announcer.0", "committed")
+        broker.end(self._owner, "committed")
         self._world.at(self._who, "committed")
 
     def close(self) -> None:
         self._epoch = 0
 
     def _check(self) -> None:
-        if self._epoch != self._world.broker.epochs.get("announcer.0"):
+        if self._epoch != self._world.broker.epochs.get(self._owner):
             raise LeaseLost("fenced")
 
 
