@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -96,8 +97,7 @@ class Parts:
         """Forget everything. Files already written stay where they are, uncommitted: vacuum owns them."""
         for part in self._open.values():
             if part.writer is not None:
-                with storage_errors(self._uri):
-                    part.writer.close()
+                let_go(part.writer)
         self._open, self._closed, self._buffered_bytes, self.rows = {}, [], 0, 0
 
     def _add(self, day: int, batch: pa.RecordBatch) -> None:
@@ -125,7 +125,11 @@ class Parts:
         with storage_errors(self._uri):
             if part.writer is None:
                 part.writer = self._writer(part, rows)
-            part.writer.write_table(rows, row_group_size=part.waiting_rows)
+            try:
+                part.writer.write_table(rows, row_group_size=part.waiting_rows)
+            except OSError:
+                let_go(part.writer)
+                raise
         part.rows += part.waiting_rows
         self._buffered_bytes -= part.waiting_bytes
         part.waiting, part.waiting_rows, part.waiting_bytes = [], 0, 0
@@ -155,6 +159,13 @@ class Parts:
             size = self._files.get_file_info(part.path).size
         text = statistics(part.footers[0], part.writer.schema, part.nan_columns)
         self._closed.append(DataFile(part.path, size, part.rows, part.partition, text))
+
+
+def let_go(writer: pq.ParquetWriter) -> None:
+    """Close the file below a writer without a footer: nobody will name this file, and the storage may refuse."""
+    writer.is_open = False
+    with suppress(OSError):
+        writer.file_handle.close()
 
 
 def dictionary_columns(rows: pa.Table) -> list[str]:

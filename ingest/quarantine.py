@@ -11,6 +11,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from ingest.block import Block
+from ingest.parts import let_go
 from ingest.statistics import statistics
 from schemas.quarantine import PARTITION_COLUMN, SCHEMA
 from thalweg.clock import Clock
@@ -91,8 +92,7 @@ class QuarantineFile:
     def abandon(self) -> None:
         """Forget everything. A file already begun stays, named by no commit: vacuum owns it."""
         if self._writer is not None:
-            with storage_errors(self._uri):
-                self._writer.close()
+            let_go(self._writer)
         self._writer, self._footers = None, []
         self._columns = {name: [] for name in SCHEMA.names}
         self._waiting_bytes = 0
@@ -118,6 +118,10 @@ class QuarantineFile:
                     store_schema=False,
                     metadata_collector=self._footers,
                 )
-            self._writer.write_table(rows)
+            try:
+                self._writer.write_table(rows)
+            except OSError:
+                let_go(self._writer)
+                raise
         self._columns = {name: [] for name in SCHEMA.names}
         self._waiting_bytes = 0
