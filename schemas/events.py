@@ -202,7 +202,7 @@ class EventCodec:
             IndexError,
         ) as error:
             raise ConfigurationError(
-                f"topic {self._topic} holds a record of schema {schema_id} that is no version event: {error}",
+                f"topic {self._topic} holds a record of schema {schema_id} that is no version event: {str(error)[:200]}",
                 f"only announcers may write to {self._topic}; if a newer Thalweg does, upgrade this one",
             ) from error
 
