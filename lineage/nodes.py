@@ -1,7 +1,7 @@
 """Nodes of the lineage graph, and how people and programs name them.
 
 A node is named `dataset:<namespace>/<name>` or `job:<namespace>/<name>`. People may also write Thalweg's name of a
-dataset (`flights`), a topic's (`topic:flights`), or a table's path.
+dataset (`flights`), a topic's (`topic:flights`), a table's path, or the last part of it.
 """
 
 from dataclasses import dataclass
@@ -47,6 +47,7 @@ def find(connection: Connection, text: str) -> Node:
         found = (
             _datasets_where(connection, datasets.c.known_as == text)
             or _datasets_where(connection, datasets.c.name == text.rstrip("/"))
+            or _datasets_where(connection, datasets.c.name.endswith(f"/{text}", autoescape=True))
             or _named(connection, datasets, text, is_job=False)
         )
     return _only(text, found, DatasetNotFound)

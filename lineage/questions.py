@@ -123,9 +123,14 @@ def current(connection: Connection, node: Node) -> tuple[Any, ...]:
 def describe_versions(connection: Connection, rows: Sequence[Row[Any]]) -> list[Json]:
     """Versions with the offsets of their own landing."""
     own: dict[int, list[Json]] = {}
-    found = connection.execute(select(spans).where(spans.c.version_id.in_([row.id for row in rows])))
+    found = connection.execute(
+        select(spans, datasets.c.name.label("topic"))
+        .join(datasets, datasets.c.id == spans.c.topic_dataset_id)
+        .where(spans.c.version_id.in_([row.id for row in rows]))
+        .order_by(datasets.c.name, spans.c.topic_id, spans.c.partition)
+    )
     for span in found:
-        own.setdefault(span.version_id, []).append(describe_span(span))
+        own.setdefault(span.version_id, []).append({"topic": span.topic, **describe_span(span)})
     return [
         {
             "version": row.version,
@@ -142,7 +147,7 @@ def describe_versions(connection: Connection, rows: Sequence[Row[Any]]) -> list[
             "bytes_removed": row.bytes_removed,
             "dates": json.loads(row.dates) if row.dates else [],
             "run_id": row.run_id,
-            "spans": sorted(own.get(row.id, []), key=lambda span: (span["topic_id"], span["partition"])),
+            "spans": own.get(row.id, []),
         }
         for row in rows
     ]

@@ -13,6 +13,7 @@ let chosen = null;
 let direction = "all";
 let known = new Map();
 let answer = null;
+let whole = null;
 let newsMs = 0;
 
 const graph = new Graph($("canvas"), $("world"), $("edges"), $("nodes"), (id) => go(id));
@@ -53,7 +54,8 @@ async function refresh() {
     known = new Map(everything.nodes.map((node) => [node.id, node]));
     if (chosen && !known.has(chosen)) chosen = resolve(chosen);
     const part = direction !== "all" && chosen ? await ask(`lineage?${new URLSearchParams({ node: chosen, direction, depth: DEPTH })}`) : everything;
-    if (answer && part !== answer) newsMs = Date.now();
+    if (whole && everything !== whole) newsMs = Date.now();
+    whole = everything;
     answer = part;
     draw();
     await details();

@@ -183,7 +183,7 @@ export class Panel {
       "div",
       { class: "version" },
       definitions(facts),
-      version.spans.length ? el("div", { class: "scroll" }, spanTable(version.spans)) : null,
+      version.spans.length ? el("div", { class: "scroll" }, offsetTable(version.spans)) : null,
       version.number === null ? null : el(
         "div",
         { class: "actions", role: "group", "aria-label": `Lineage of version ${version.version}` },
@@ -343,14 +343,10 @@ const definitions = (facts) => el("dl", { class: "facts" }, ...facts.flatMap(([n
 // A heading that begins with # stands over numbers.
 const headings = (names) => el("thead", {}, el("tr", {}, ...names.map((name) => el("th", { scope: "col", class: name[0] === "#" ? "number" : null, text: name.replace(/^#/, "") }))));
 
-function spanTable(spans) {
-  const row = (span) => [span.partition, span.first, span.next, span.landed, span.quarantined, span.filtered].map((number) => el("td", { class: "number", text: count(number) }));
-  return el("table", {}, headings(["#Part", "#First", "#Next", "#Landed", "#Rejected", "#Filtered"]), el("tbody", {}, ...spans.map((span) => el("tr", {}, ...row(span)))));
-}
-
 function offsetTable(offsets) {
-  const row = (each) => [el("td", { text: each.topic }), ...[each.partition, each.first, each.next, each.landed, each.quarantined].map((number) => el("td", { class: "number", text: count(number) }))];
-  return el("table", {}, headings(["Topic", "#Part", "#First", "#Next", "#Landed", "#Rejected"]), el("tbody", {}, ...offsets.map((each) => el("tr", {}, ...row(each)))));
+  const numbers = (each) => [each.partition, each.first, each.next, each.landed, each.quarantined, each.filtered].map((number) => el("td", { class: "number", text: count(number) }));
+  const rows = offsets.map((each) => el("tr", {}, el("td", { text: each.topic }), ...numbers(each)));
+  return el("table", {}, headings(["Topic", "#Part", "#First", "#Next", "#Landed", "#Rejected", "#Filtered"]), el("tbody", {}, ...rows));
 }
 
 function columns(told) {
