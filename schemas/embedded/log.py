@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, Message, TopicPartition
 
 from schemas.embedded.records import Record, encode
 from thalweg.errors import BrokerUnavailable, ConfigurationError, TopicRecreated
@@ -84,11 +84,9 @@ class KafkaLog:
 
     def __init__(self, kafka: KafkaSettings, topic: str, writer: str) -> None:
         self.writer = writer
-        self._kafka = kafka
         self._topic = topic
-        self._next = 0
+        self._next = self._written_to = 0
         self._unread: list[Entry] = []
-        self._timeout_s = min(kafka.request_timeout_s, _ANSWER_S)
         with Admin(kafka) as admin:
             admin.create_topics([TopicSpec(topic, 1, {"cleanup.policy": "compact"})])
             if (count := admin.partitions(topic)) != 1:
@@ -96,6 +94,10 @@ class KafkaLog:
                     f"topic {topic} has {count} partitions, and a registry's log must have 1",
                     "name another topic with --topic",
                 )
+        self._timeout_s = min(kafka.request_timeout_s, _ANSWER_S)
+        self._kafka = kafka.model_copy(update={"request_timeout_s": self._timeout_s})
+        # Asks for the topic's end on a connection of its own: on the consumer's it would wait behind a long poll.
+        self._admin = Admin(self._kafka)
         self._producer = producer(kafka, linger_ms=0, message_timeout_ms=round(self._timeout_s * 1000))
         self._consumer = consumer(kafka, f"{kafka.prefix}.registry", enable_partition_eof=True)
         self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
@@ -103,9 +105,9 @@ class KafkaLog:
     def read(self) -> list[Entry]:
         """Everything appended since the last call, up to the end of the topic as it is now.
 
-        Raises BrokerUnavailable, and TopicRecreated when the topic is shorter than what was read before.
+        Raises BrokerUnavailable, TopicNotFound, and TopicRecreated when the topic is shorter than what was read before.
         """
-        end = self._end()
+        end = self._written_to if self._written_to > self._next else self._admin.watermarks(self._topic)[0][1]
         if end < self._next:
             raise TopicRecreated(
                 f"topic {self._topic} ends at {end} and was read up to {self._next}: it was recreated",
@@ -122,12 +124,11 @@ class KafkaLog:
     def append(self, records: Sequence[Record]) -> None:
         """Return when all brokers in sync have the records. Raises BrokerUnavailable."""
         failed: list[KafkaError] = []
-        delivered = 0
+        delivered: list[int] = []
 
-        def on_delivery(error: KafkaError | None, _: Message) -> None:
-            nonlocal delivered
+        def on_delivery(error: KafkaError | None, message: Message) -> None:
             if error is None:
-                delivered += 1
+                delivered.append(message.offset())
             else:
                 failed.append(error)
 
@@ -144,19 +145,14 @@ class KafkaLog:
         self._producer.flush(self._timeout_s + 1)
         if failed:
             raise kafka_error(failed[0], f"writing to topic {self._topic}", self._kafka)
-        if delivered < len(records):
+        if len(delivered) < len(records):
             raise self._silent("did not confirm a write")
+        self._written_to = max(delivered) + 1
 
     def close(self) -> None:
         """Let go of the connections. Nothing is left to flush: every append waited."""
         self._consumer.close()
-
-    def _end(self) -> int:
-        try:
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=self._timeout_s)
-        except KafkaException as error:
-            raise kafka_error(error, f"asking for the end of topic {self._topic}", self._kafka) from error
-        return int(high)
+        self._admin.close()
 
     def _take(self, message: Message) -> list[Entry]:
         error = message.error()
