@@ -66,6 +66,7 @@ class Subscription(Iterator[VersionCommitted], AsyncIterator[VersionCommitted]):
         try:
             self._feed = Feed(settings.kafka, topic, start=_start(since, group), group=group, key=key, follow=follow)
         except TopicNotFound as error:
+            self._registry.close()
             raise TopicNotFound(
                 f"there is no topic {topic}: nothing was ever announced on {settings.kafka.bootstrap}",
                 "declare a dataset (thalweg apply) and start thalweg announce, or mend THALWEG_KAFKA__PREFIX",
