@@ -19,7 +19,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 setup: $(VENV)/.ready ## the virtual environment with locked dependencies
 
 demo: setup ## one event's whole way, on 336,776 real flights: under two minutes
-	@$(BIN)/thalweg demo
+	@$(BIN)/python examples/demo.py
 
 test: setup ## the whole suite, against a real broker, registry and files
 	@$(BIN)/python -m tests.run
