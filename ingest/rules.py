@@ -97,8 +97,9 @@ class _FloatRange:
         self.rule, self.field, self._declared, self._limits = rule.name, rule.field, rule, limits
 
     def failing(self, column: pa.Array) -> Mask | None:
-        numbers = column.to_numpy(zero_copy_only=False)  # nulls become NaN
-        inside = ~np.isnan(numbers)
+        # Nulls become NaN, and NaN compares as false; a range has at least one bound.
+        numbers = column.to_numpy(zero_copy_only=False)
+        inside = np.ones(len(numbers), np.bool_)
         if self._limits.low is not None:
             inside &= numbers >= self._limits.low
         if self._limits.high is not None:

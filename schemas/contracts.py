@@ -47,7 +47,12 @@ def _listed(value: object) -> object:
     return value
 
 
-FieldName = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+# What Avro allows. Only fields of the event itself; what is nested in them is for SQL.
+FieldName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,254}$"),
+    Field(description="the name of one of the event's fields; SQL reaches what is nested in them"),
+]
 Bound = Annotated[int | float | str | None, PlainValidator(_bound)]
 Listed = Annotated[bool | int | float | str, PlainValidator(_listed)]
 
@@ -81,9 +86,9 @@ class _Rule(BaseModel):
         return self
 
     def to_flat(self) -> dict[str, Any]:
-        """Kind, name and what else was said, side by side."""
+        """Kind, name and what else was said, side by side, as JSON can hold it."""
         said = {key: getattr(self, key) for key in type(self).model_fields}
-        return {key: value for key, value in said.items() if value is not None}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in said.items() if v is not None}
 
     @model_serializer
     def _short(self) -> dict[str, Any]:
@@ -195,11 +200,13 @@ class Contract(BaseModel):
 
         Raises DeclarationError naming the rule, what is wrong, and the fields that there are.
         """
+        sql = [rule for rule in self.rules if isinstance(rule, Sql)]
+        if sql:
+            from schemas.expressions import Expression, check  # see Sql._parses
+
+            check([Expression(f"rule {rule.name}", rule.expression, pa.bool_()) for rule in sql], schema)
         for rule in self.rules:
             if isinstance(rule, Sql):
-                from schemas import expressions  # see Sql._parses
-
-                expressions.check(rule.expression, schema, pa.bool_(), f"rule {rule.name}")
                 continue
             kind = column_type(schema, rule.field, f"rule {rule.name}")
             try:

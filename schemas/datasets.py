@@ -40,7 +40,7 @@ class PartitionBy(_Part):
     """How an event's date is found, and in which column of the table it is kept."""
 
     column: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,99}$")] = Field(
-        "date", description="the table's partition column, of type date"
+        "date", description="a column name: letters, digits and _, at most 100, beginning with a letter"
     )
     field: contracts.FieldName | None = Field(None, description="a date or timestamp field of the event")
     sql: Annotated[str, StringConstraints(min_length=1, max_length=10_000)] | None = Field(
@@ -68,15 +68,15 @@ class PartitionBy(_Part):
 
     def check(self, schema: pa.Schema) -> None:
         """Check that the date can be found in events of this schema. Raises DeclarationError."""
-        if self.column in schema.names:
+        if self.column.lower() in {name.lower() for name in schema.names}:  # Delta takes them for one
             raise DeclarationError(
                 f"partition: the events have a field {self.column!r} already, and the table cannot have two such columns",
                 "give the partition another name, such as `column: event_date`",
             )
         if self.sql is not None:
-            from schemas import expressions  # see _one_way
+            from schemas.expressions import Expression, check  # see _one_way
 
-            expressions.check(self.sql, schema, pa.date32(), "partition")
+            check([Expression("partition", self.sql, pa.date32())], schema)
             return
         assert self.field is not None  # _one_way
         kind = contracts.column_type(schema, self.field, "partition")
@@ -105,8 +105,12 @@ TopicName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")
 class Dataset(_Part):
     """A dataset's declaration: topics in, table out."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")]
-    topics: Annotated[tuple[TopicName, ...], Field(min_length=1, max_length=1000)]
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,99}$")] = Field(
+        description="a name: small letters, digits, '.', '_' and '-', at most 100, beginning with a letter or digit"
+    )
+    topics: Annotated[tuple[TopicName, ...], Field(min_length=1, max_length=1000)] = Field(
+        description="a topic's name: letters, digits, '.', '_' and '-', at most 249"
+    )
     owner: Annotated[str, StringConstraints(min_length=1, max_length=1000)]
     description: Annotated[str, StringConstraints(max_length=10_000)] = ""
     partition: PartitionBy
@@ -176,7 +180,19 @@ class Dataset(_Part):
 
     def to_yaml(self) -> str:
         """The declaration as YAML. Comments of the file that it came from are not kept."""
-        return yaml.safe_dump(self.to_plain(), sort_keys=False, allow_unicode=True, width=120)
+        return yaml.dump(self.to_plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML writes Unicode's line breaks as they are and reads some of them as \\n; between double quotes it escapes them."""
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if set(text) & _UNICODE_BREAKS else None)
+
+
+_UNICODE_BREAKS = frozenset("\x85\u2028\u2029\ufeff")
+_Dumper.add_representer(str, _text)
 
 
 def _model_at(path: Path) -> type[BaseModel] | None:

@@ -13,6 +13,9 @@ from thalweg.errors import DeclarationError
 
 Path = tuple[str | int, ...]
 
+# Aliases of aliases make a billion items of a few lines; the longest honest declaration has some ten thousand.
+_MOST_KEYS = 50_000
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -80,13 +83,35 @@ def _complaint(error: dict[str, Any], model: Callable[[Path], type[BaseModel] | 
         close = difflib.get_close_matches(str(path[-1]), keys, 1)
         hint = f"did you mean {close[0]!r}?" if close else f"keys are {', '.join(keys)}"
         return Complaint(path, f"unknown key; {hint}")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    shown = f", got {given!r}" if kind != "value_error" and not isinstance(given, (dict, BaseModel)) else ""
-    return Complaint(path, message[:1].lower() + message[1:] + shown)
+    if kind == "value_error":
+        return Complaint(path, str(error["msg"]).removeprefix("Value error, "))
+    shown = "" if isinstance(given, (dict, BaseModel)) else f", got {given!r}"
+    match kind:
+        case "string_pattern_mismatch":
+            message = f"expected {_description(path, model) or 'a match of ' + error['ctx']['pattern']}"
+        case "too_short" | "string_too_short":
+            message = f"expected at least {error['ctx']['min_length']}"
+        case "tuple_type":
+            message = "expected a list"
+        case "model_type" | "model_attributes_type":
+            message = "expected keys and values"
+        case _:
+            message = str(error["msg"])[:1].lower() + str(error["msg"])[1:]
+    return Complaint(path, message + shown)
+
+
+def _description(path: Path, model: Callable[[Path], type[BaseModel] | None]) -> str | None:
+    """What a key is for, as its model has it; of a list's item, what the list is for."""
+    *above, key = path[:-1] if path and isinstance(path[-1], int) else path
+    place = model(tuple(above))
+    field = place.model_fields.get(str(key)) if place else None
+    return field.description if field else None
 
 
 def _walk(node: yaml.Node, path: Path, name: str, lines: dict[Path, int]) -> None:
     """Note the line of each key, and refuse a key that is given twice: YAML would take the last one silently."""
+    if len(lines) > _MOST_KEYS:
+        raise DeclarationError(f"{name}: more than {_MOST_KEYS} keys and items", "declare less in one file")
     lines.setdefault(path, node.start_mark.line + 1)
     if isinstance(node, yaml.SequenceNode):
         for index, item in enumerate(node.value):

@@ -51,6 +51,23 @@ _PLAIN = frozenset(
     }
 )
 
+# Functions that make a value of any size out of a small number: one event could take all memory, DuckDB's limit or not.
+_UNBOUNDED = frozenset(
+    {
+        "array_resize",
+        "bar",
+        "bitstring",
+        "format",
+        "generate_series",
+        "list_resize",
+        "lpad",
+        "printf",
+        "range",
+        "repeat",
+        "rpad",
+    }
+)
+
 
 def _sandbox() -> duckdb.DuckDBPyConnection:
     sandbox = duckdb.connect(":memory:")
@@ -69,32 +86,31 @@ def parse(expression: str) -> frozenset[str]:
     """Return the names that an expression refers to. Raises ValueError when it is not one plain expression."""
     if "\0" in expression:
         raise ValueError("not a plain SQL expression: it holds a NUL character")
-    with _sandbox() as sandbox:
-        # Between parentheses nothing but an expression may stand; between brackets `a) + (b` cannot.
-        _parsed(sandbox, f"SELECT [\n{expression}\n]")
-        tree = _parsed(sandbox, f"SELECT {_enclosed(expression)}")
+    # Between parentheses nothing but an expression may stand; between brackets `a) + (b` cannot.
+    tree, bracketed = _trees(f"SELECT {_enclosed(expression)}", f"SELECT [\n{expression}\n]")
+    for found in (tree, bracketed):
+        if found["error"]:
+            raise ValueError(f"not a plain SQL expression: {found['error_message']}")
     names = set()
     for part in _nodes(tree["statements"]):
         if part["class"] not in _PLAIN:
             raise ValueError(
                 f"not a plain SQL expression: {part['class'].lower()} is not allowed; an expression sees one event and no tables"
             )
+        if part["class"] == "FUNCTION" and part["function_name"] in _UNBOUNDED:
+            raise ValueError(f"not a plain SQL expression: {part['function_name']} can make values of any size")
         if part["class"] == "COLUMN_REF":
             names.add(part["column_names"][0])
     return frozenset(names)
 
 
-def _parsed(sandbox: duckdb.DuckDBPyConnection, query: str) -> dict[str, Any]:
-    ((text,),) = sandbox.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()
-    tree: dict[str, Any] = json.loads(text)
-    if tree["error"]:
-        raise ValueError(f"not a plain SQL expression: {tree['error_message']}")
-    return tree
-
-
-def check(expression: str, schema: pa.Schema, expected: pa.DataType, where: str) -> None:
-    """Check an expression against the events' fields. Raises DeclarationError saying `where` and what is wrong."""
-    Expressions(schema, [Expression(where, expression, expected)]).close()
+def _trees(*queries: str) -> list[dict[str, Any]]:
+    """DuckDB's parse trees. No error is raised from here: its traceback would keep the database alive."""
+    with _sandbox() as sandbox:
+        return [
+            json.loads(sandbox.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0])
+            for query in queries
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +160,7 @@ class Expressions:
                 "this is a fault of DuckDB's: write the expression in another way",
             ) from error
         except duckdb.Error:
-            # Not what TRY catches (memory, mostly): find the expression, then the row.
+            # Not one of those that TRY catches, such as an unknown time zone: find the expression, then the row.
             return self._apart(expressions, batch)
         finally:
             self._sandbox.unregister(_EVENTS)
@@ -175,6 +191,12 @@ class Expressions:
                 f"{expression.where}: the expression gives {found}, expected {needed}: {expression.text}",
                 "compare with something" if pa.types.is_boolean(expression.gives) else "cast it: (…)::DATE",
             )
+
+
+def check(expressions: Sequence[Expression], schema: pa.Schema) -> None:
+    """Check expressions against the events' fields. Raises DeclarationError saying where and what is wrong."""
+    if expressions:
+        Expressions(schema, expressions).close()
 
 
 def _columns(expression: Expression, schema: pa.Schema) -> tuple[str, ...]:

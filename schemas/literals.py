@@ -114,7 +114,8 @@ def _bound(meant: Decimal | date | datetime, kind: pa.DataType, rounding: str) -
     if pa.types.is_decimal(kind):
         whole = meant.scaleb(kind.scale, _EXACT).to_integral_value(rounding, _EXACT)
         return whole.scaleb(-kind.scale, _EXACT)
-    rounded = float(kind.to_pandas_dtype()(float(meant)))
+    with np.errstate(over="ignore"):  # told below, in our words
+        rounded = float(kind.to_pandas_dtype()(float(meant)))
     if not math.isfinite(rounded):
         raise ValueError(f"{meant} is beyond what {kind} can hold")
     return rounded
