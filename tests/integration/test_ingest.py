@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 from deltalake import DeltaTable
+from deltalake.schema import Field
 
 from schemas.datasets import Dataset
 from tests.ingest_world import TRIP, Running, World, trip
@@ -307,3 +308,45 @@ def test_group_offsets_follow_for_lag_tools(world: World) -> None:
     answer = world.admin._client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
     committed = {tp.partition: tp.offset for tp in answer[group].result().topic_partitions}
     assert committed[1] == 20
+
+
+def test_others_may_change_the_table_under_a_running_worker(world: World) -> None:
+    """Delete, properties, compaction, new columns: a conflict is not a fencing (rule 8.13)."""
+    running = Running(world.worker(commit_interval_s=0.1))
+    sent = 0
+
+    def more() -> None:
+        nonlocal sent
+        world.send_trips(range(sent, sent + 30))
+        sent += 30
+        wait_until(
+            lambda: sum(span.landed for entry in world.landings() for span in entry.spans) == sent, f"{sent} landed"
+        )
+
+    more()
+    for change in (
+        lambda table: table.delete("id = 3"),
+        lambda table: table.alter.set_table_properties({"delta.appendOnly": "false"}),
+        lambda table: table.optimize.compact(),
+        lambda table: table.alter.add_columns([Field("remark", "string")]),
+        lambda table: table.update(updates={"remark": "'late'"}, predicate="id = 5"),
+    ):
+        change(DeltaTable(world.uri))
+        more()
+    running.stop()
+    assert world.ids() == [i for i in range(sent) if i != 3]
+
+
+def test_a_restore_under_a_running_worker_lands_no_offset_again(world: World) -> None:
+    """Transactions stay, rows go, the schema may go back: rule 8.5. Accounts are kept in spans."""
+    running = Running(world.worker(commit_interval_s=0.1))
+    world.send_trips(range(20), partition=0)
+    wait_until(lambda: bool(world.landings()) and len(world.ids()) == 20, "20 rows")
+    DeltaTable(world.uri).restore(0)
+    world.send_trips(range(20, 30), partition=0)
+    wait_until(lambda: len(world.ids()) == 10, "10 rows after the restore")
+    running.stop()
+    assert world.ids() == list(range(20, 30))
+    spans = [span for entry in world.landings() for span in entry.spans]
+    assert spans[0].first == 0
+    assert sum(span.landed for span in spans) == 30
