@@ -151,6 +151,7 @@ class KafkaLog:
 
     def close(self) -> None:
         """Let go of the connections. Nothing is left to flush: every append waited."""
+        self._producer.close()
         self._consumer.close()
         self._admin.close()
 
