@@ -17,7 +17,10 @@ import click
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from starlette.testclient import TestClient
 
+from lineage.api import make_app
+from lineage.store import Store
 from thalweg.cli import main_group
 from thalweg.settings import Settings
 from thalweg.stack.jars import Lock
@@ -65,6 +68,7 @@ def test_each_command_is_one_of_ours_with_arguments_that_it_takes(name: str) -> 
     arguments = [str(argument) for argument in OURS[name]["command"]]
     for source, target in mounts(OURS[name]):
         arguments = [argument.replace(target, str(TOP / source)) for argument in arguments]
+    assert all(Path(argument).exists() for argument in arguments if "/" in argument)
     command: click.Command = main_group
     context = command.make_context("thalweg", arguments)
     while isinstance(command, click.Group):
@@ -110,6 +114,17 @@ def test_health_is_asked_where_the_service_answers(name: str, settings: Settings
         assert answer.status == 200
     for port in SERVING[name].get("ports", []):
         assert port.split(":")[-1] == str(settings.http.port)
+
+
+def test_the_lineage_service_has_its_own_web_server_and_answers_there_too(tmp_path: Path) -> None:
+    asked = re.search(r"http://127\.0\.0\.1:\d+(/\w+)'", SERVING["lineage"]["healthcheck"]["test"][-1])
+    assert asked is not None
+    with (
+        Store(f"sqlite:///{tmp_path}/lineage.db") as store,
+        TestClient(make_app(store, ready=lambda: True, host="0.0.0.0"), base_url="http://lineage:8000") as client,
+    ):
+        assert client.get(asked[1]).status_code == 200
+        assert client.get("/metrics").status_code == 200
 
 
 def test_every_port_is_published_on_loopback_only_and_once() -> None:
