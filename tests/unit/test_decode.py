@@ -1,4 +1,4 @@
-"""What the decoder does with records that are right, wrong, empty or hostile."""
+"""What the decoder gives for records, good and bad, and what it costs."""
 
 import gc
 import json
@@ -16,8 +16,9 @@ import pytest
 from ingest.decode import decoder as decoder_module
 from ingest.decode import opcodes
 from ingest.decode.compiled import load
-from ingest.decode.decoder import Decoded, Decoder, warm
+from ingest.decode.decoder import Decoder, warm
 from tests.properties.avro_strategies import block, encode
+from tests.unit.decoding import DECIMAL, decode, schema_of, used_before
 
 EVENT = {
     "type": "record",
@@ -44,26 +45,6 @@ def event(n: int = 0, **other: Any) -> bytes:
         "properties": {"page": "home", "n": str(n)},
     }
     return encode(fastavro.parse_schema(json.loads(json.dumps(EVENT))), value | other)
-
-
-def schema_of(*types: Any) -> str:
-    return json.dumps(
-        {"type": "record", "name": "R", "fields": [{"name": f"f{i}", "type": kind} for i, kind in enumerate(types)]}
-    )
-
-
-def decode(schema: str, *bodies: bytes) -> Decoded:
-    decoded = Decoder(schema).decode(*block(list(bodies)))
-    decoded.batch.validate(full=True)
-    return decoded
-
-
-def refusal(schema: str, body: bytes) -> tuple[int, str, str]:
-    """Decode one bad record: (byte, path, reason)."""
-    decoded = decode(schema, body)
-    assert decoded.batch.num_rows == 0
-    (reject,) = decoded.rejects
-    return reject.byte, reject.path, reject.reason
 
 
 def test_an_event_becomes_a_row() -> None:
@@ -142,100 +123,6 @@ def test_rejects_name_the_row_of_the_block() -> None:
     assert (reject.row, reject.byte, reject.path) == (2, 5 + len(event(2)), "")
 
 
-INTS = schema_of("int", "boolean")
-MAP = schema_of({"type": "map", "values": "int"})
-BLOCKS = schema_of({"type": "array", "items": "long"})
-TIMESTAMP = schema_of({"type": "long", "logicalType": "timestamp-micros"})
-DECIMAL = {"type": "bytes", "logicalType": "decimal", "precision": 4, "scale": 2}
-
-
-@pytest.mark.parametrize(
-    ("schema", "body", "byte", "path", "reason"),
-    [
-        (INTS, b"", 5, "f0", "the value ends before an int"),
-        (INTS, b"\x80", 5, "f0", "the value ends within an int"),
-        (INTS, b"\x02", 6, "f1", "the value ends before a boolean"),
-        (INTS, b"\x02\x02", 6, "f1", "boolean byte 2, not 0 or 1"),
-        (INTS, b"\x80\x80\x80\x80\x10\x01", 5, "f0", "number 2147483648 does not fit 32 bits"),
-        (INTS, b"\xff" * 10 + b"\x01", 5, "f0", "a number of more than 64 bits"),
-        (INTS, b"\x02\x01\x01", 7, "", "1 byte left over"),
-        (schema_of("double"), bytes(7), 5, "f0", "the value ends within a double of 8 bytes"),
-        (schema_of("string"), b"\x18hello", 5, "f0", "string runs 7 bytes past the end"),
-        (schema_of("bytes"), b"\x01", 5, "f0", "bytes of -1 bytes"),
-        (schema_of("string"), b"\x08ab\xffc", 8, "f0", "byte 0xff is not UTF-8 here (invalid start byte)"),
-        (
-            schema_of({"type": "enum", "name": "E", "symbols": ["A", "B"]}),
-            b"\x04",
-            5,
-            "f0",
-            "enum index 2 of 2 symbols",
-        ),
-        (schema_of(["null", "int"]), b"\x04", 5, "f0", "union index 2 of 2 branches"),
-        (schema_of({"type": "fixed", "name": "F", "size": 4}), b"abc", 5, "f0", "the value ends within a fixed of 4 bytes"),
-        (schema_of({"type": "int", "logicalType": "date"}), b"\x80\x80\x80\x80\x08", 5, "f0", "date 1073741824 is not within the years 1 to 9999"),
-        (TIMESTAMP, b"\xff" * 9 + b"\x01", 5, "f0", f"timestamp-micros {-(2**63)} is not within the years 1 to 9999"),
-        (schema_of({"type": "int", "logicalType": "time-millis"}), b"\x01", 5, "f0", "time-millis -1 is no time of a day"),
-        (schema_of(DECIMAL), b"\x04\x27\x10", 5, "f0", "decimal 0x2710 has more than 4 digits"),
-        (schema_of(DECIMAL), b"\x00", 5, "f0", "a decimal of no bytes"),
-        (schema_of({"type": "string", "logicalType": "uuid"}), b"\x06abc", 5, "f0", "no UUID: 'abc'"),
-        (MAP, b"\x02\x02a\x04", 9, "f0", "the value ends before a block of a map"),
-        (MAP, b"\x02\x02\xff\x04\x00", 7, "f0.key", "byte 0xff is not UTF-8 here (invalid start byte)"),
-        (MAP, b"\x02\x02a\x80\x80\x80\x80\x10\x00", 8, "f0.value", "number 2147483648 does not fit 32 bits"),
-        (MAP, b"\x02\x02a\x04\x02\x02a\x06\x00", 14, "f0.key", "the map holds a key twice"),
-        (BLOCKS, b"\x08\x02\x00", 5, "f0", "a block of 4 items, and 2 bytes left"),
-        (BLOCKS, b"\x01\x06\x02\x00", 5, "f0", "the block's size in bytes is not that of its items"),
-        (BLOCKS, b"\x01\x00\x02\x00", 8, "f0", "the block's size in bytes is not that of its items"),
-    ],
-)  # fmt: skip
-def test_a_refusal_names_byte_field_and_reason(schema: str, body: bytes, byte: int, path: str, reason: str) -> None:
-    assert refusal(schema, body) == (byte, path, reason)
-
-
-def test_a_value_shorter_than_its_prefix_is_refused() -> None:
-    data = np.zeros(3, np.uint8)
-    (reject,) = Decoder(schema_of("null")).decode(data, np.array([0, 3])).rejects
-    assert (reject.byte, reject.reason) == (5, "the value has only 3 bytes")
-
-
-def test_paths_lead_through_records_arrays_and_maps() -> None:
-    inner = {"type": "record", "name": "I", "fields": [{"name": "ok", "type": "boolean"}]}
-    schema = schema_of({"type": "array", "items": {"type": "map", "values": ["null", inner]}})
-    assert refusal(schema, b"\x02\x02\x02k\x02\x09\0\0") == (10, "f0.item.value.ok", "boolean byte 9, not 0 or 1")
-
-
-def test_blocks_may_be_many_and_may_say_their_size() -> None:
-    decoded = decode(BLOCKS, b"\x02\x02\x03\x04\x04\x06\x00", b"\x00")
-    assert decoded.batch["f0"].to_pylist() == [[1, 2, 3], []]
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        schema_of({"type": "array", "items": "null"}),
-        schema_of({"type": "array", "items": {"type": "fixed", "name": "Z", "size": 0}}),
-        schema_of({"type": "array", "items": {"type": "array", "items": "null"}}),
-        schema_of({"type": "map", "values": "null"}),
-    ],
-)
-@pytest.mark.parametrize("count", [2**20, 2**60, 2**63 - 1, -(2**60), -(2**63)])
-def test_a_count_without_bytes_neither_hangs_nor_eats_memory(schema: str, count: int) -> None:
-    size = b"\x02" if count < 0 else b""
-    before = pa.default_memory_pool().bytes_allocated()
-    decoded = decode(schema, encode("long", count) + size + b"\x00\x00", b"\x00")
-    assert [reject.row for reject in decoded.rejects] == [0]
-    assert decoded.rows.tolist() == [1]
-    assert pa.default_memory_pool().bytes_allocated() - before < 2**20
-
-
-def test_items_that_take_no_bytes_are_believed_up_to_a_bound_for_the_whole_record() -> None:
-    schema = schema_of({"type": "array", "items": "null"})
-    half = encode("long", opcodes.EMPTY_ITEMS_MAX // 2)
-    assert decode(schema, half + half + b"\x00").batch["f0"][0].as_py() == [None] * opcodes.EMPTY_ITEMS_MAX
-    byte, _, reason = refusal(schema, half + half + b"\x02\x00")
-    assert byte == 5 + 2 * len(half)
-    assert reason == "a block of 1 items that take no bytes; at most 4096 in a record are believed"
-
-
 def test_strings_larger_than_any_guess_fit() -> None:
     schema = schema_of("string", {"type": "array", "items": "string"})
     texts = ["x", "y" * 3_000_000, "ä" * 1_000_000]
@@ -296,6 +183,25 @@ def test_nulls_take_their_place_in_every_column_of_a_record() -> None:
     values = [value, None, value, None, None, value]
     decoded = decode(schema, *[encode(parsed, {"f0": v}) for v in values])
     assert decoded.batch["f0"].to_pylist() == [v and v | {"f": [("k", 1)]} for v in values]
+
+
+def test_what_lies_under_a_null_is_nothing() -> None:
+    """Not what the memory held before: some readers look at values before they look whether there are any."""
+    kinds: list[Any] = [
+        "boolean",
+        ["null", "int"],
+        "int",
+        "double",
+        DECIMAL,
+        "string",
+        {"type": "array", "items": "int"},
+    ]
+    inner = json.loads(schema_of(*kinds)) | {"name": "Inner"}
+    full = b"\x02\x01\x02\x02\x02" + b"x" * 8 + b"\x02\x01\x02y\x02\x02\x00"
+    with mock.patch.object(pa, "allocate_buffer", used_before):
+        column = decode(schema_of(["null", inner]), *[full, b"\x00"] * 50).batch["f0"]
+    under = [column.field(n)[99].as_py() for n in range(len(kinds))]
+    assert under == [False, None, 0, 0.0, Decimal("0.00"), "", []]
 
 
 def test_dates_and_times_reach_to_the_ends_of_the_calendar() -> None:
