@@ -21,6 +21,8 @@ _MEMORY = "256MB"
 # In this order: without external access the temporary folder can no longer be set, and the lock comes last.
 _SHUT_IN = (
     "SET threads = 1",  # the worker's own thread; its cores belong to decoding and writing
+    # Eight threads for files, which there are none of. Versions before 2 have no such threads and no such setting.
+    *(["SET async_threads = 0"] if int(duckdb.__version__.split(".")[0]) >= 2 else []),
     f"SET memory_limit = '{_MEMORY}'",
     "SET temp_directory = ''",
     "SET autoinstall_known_extensions = false",

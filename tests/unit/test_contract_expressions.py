@@ -1,6 +1,7 @@
 """SQL rules: what they may say, and that nothing gets out of the database that they run in."""
 
 import duckdb
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -159,3 +160,12 @@ def test_a_cast_to_a_date_means_utc_wherever_the_machine_is(monkeypatch: pytest.
     bound = Expressions(schema, [Expression("partition", '"at"::DATE', pa.date32())])
     (days,) = bound.evaluate(pa.record_batch([pa.array([0], schema.field(0).type)], schema=schema))
     assert str(days[0]) == "1970-01-01"
+
+
+def test_the_database_brings_no_threads_of_its_own() -> None:
+    """A worker has one for each writer schema of its topics."""
+    before = len(psutil.Process().threads())
+    bound = Expressions(SCHEMA, [Expression("rule x", "a > 0", pa.bool_())])
+    bound.evaluate(pa.RecordBatch.from_pylist([{"a": 1}], SCHEMA))
+    assert len(psutil.Process().threads()) == before
+    bound.close()
