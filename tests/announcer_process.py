@@ -31,6 +31,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "THALWEG_REGISTRY__URL": str(settings.registry.url),
         "THALWEG_TABLES__ROOT": settings.tables.root,
         "THALWEG_HTTP__PORT": "0",
+        "THALWEG_ANNOUNCER__VERSIONS_PER_TRANSACTION": str(settings.announcer.versions_per_transaction),
     }
 
 
