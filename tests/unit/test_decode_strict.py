@@ -121,9 +121,12 @@ def test_items_that_take_no_bytes_are_believed_up_to_a_bound_for_the_whole_recor
 
 
 def test_text_is_what_python_takes_for_utf8() -> None:
-    """Every first and second byte, with all sorts of bytes to follow."""
+    """Every byte that begins a character, with every second byte, and all sorts to follow."""
     texts = [
-        bytes([a, b]) + more for a in range(0x70, 256) for b in range(256) for more in (b"", b"\x80", b"\xbf\xbfz")
+        bytes([a, b]) + more
+        for a in (0x41, 0x7F, 0x80, *range(0xBF, 256))
+        for b in range(256)
+        for more in (b"", b"\x80", b"\xbf\xbfz")
     ]
     bodies = [bytes([2 * len(text)]) + text for text in texts]
     decoded = decode(schema_of("string"), *bodies)
