@@ -99,7 +99,7 @@ def produce(
     try:
         complete = _send(source.encoded(schema_id), sender, Pace(rate, clock), mixer, stop, told)
     finally:
-        sender.flush(told)
+        sender.finish(told)
     sender.check()
     return Produced(
         topic,

@@ -70,13 +70,15 @@ class Sender:
 
         self._queue_later(value, key, report)
 
-    def flush(self, told: Callable[[int], None] = lambda delivered: None) -> None:
-        """Wait until the broker has answered for every record, or the delivery timeout has passed for all of them."""
+    def finish(self, told: Callable[[int], None] = lambda delivered: None) -> None:
+        """Wait until the broker has answered for every record, or the delivery timeout has passed for all, and close."""
         deadline_s = self._clock.monotonic_s() + DELIVERY_TIMEOUT_S + 5
         while self._producer.flush(_WAIT_S) and self._clock.monotonic_s() < deadline_s:
             told(self.taken)
         told(self.taken)
-        self.failed += len(self._producer)
+        self._producer.purge()  # what is left is reported as failed
+        self._producer.flush(_WAIT_S)
+        self._producer.close()
 
     def check(self) -> None:
         """Raise what the first refusal maps to, if the broker did not take every record."""

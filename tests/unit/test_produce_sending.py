@@ -23,7 +23,7 @@ def send(
     source, told = shop.source(count), []
     mixer = library._Mixer(source, bad, seed)
     complete = library._send(source.encoded(1), sender, Pace(None, CLOCK), mixer, stop, told.append)
-    sender.flush(told.append)
+    sender.finish(told.append)
     return complete, told
 
 
