@@ -1,17 +1,63 @@
 """What tests share: one real broker and one registry for a session, started when the first test asks for them.
 
-The broker is a real Apache Kafka, never a mock: see `thalweg.stack.kafka`. Fast tests ask for none of this.
+The broker is a real Apache Kafka, never a mock: see `thalweg.stack.kafka`. Fast tests ask for none of this, and run first.
+However a session ends, it leaves no process behind; a test that does fails the session.
 """
 
+import contextlib
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 
+import psutil
 import pytest
 
 from thalweg.settings import KafkaSettings, LineageSettings, RegistrySettings, Settings, StackSettings, TableSettings
 from thalweg.stack.kafka import LocalKafka
 from thalweg.stack.registry import LocalRegistry
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """End on SIGTERM as on Ctrl-C: fixtures stop what they have started."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        pytest.exit("SIGTERM", returncode=128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the fast tests first: most mistakes show within seconds, before a broker starts."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """End processes that tests have left behind, and fail for them. Set up before all others, so it looks last."""
+    yield
+    left = []
+    for process in _processes_of(tmp_path_factory.getbasetemp()):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.append(f"{process.pid} {' '.join(process.cmdline())[:300]}")
+            process.kill()
+    assert not left, "left behind by tests, ended now:\n" + "\n".join(left)
+
+
+def _processes_of(folder: Path) -> list[psutil.Process]:
+    """Return the processes that work in a folder of this session: by argument, by environment, or by where they run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            words = [*process.cmdline(), process.cwd(), *process.environ().values()]
+            if process != psutil.Process() and any(_within(word, folder) for word in words):
+                found.append(process)
+    return found
+
+
+def _within(word: str, folder: Path) -> bool:
+    return str(folder) + "/" in word + "/"
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +68,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield kafka.start()
     finally:
         kafka.kill()
+        kafka.wipe()  # pytest keeps the folders of three sessions
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +106,4 @@ def kafkas(tmp_path: Path) -> Iterator[Callable[[str], LocalKafka]]:
     yield make
     for kafka in made:
         kafka.kill()
+        kafka.wipe()

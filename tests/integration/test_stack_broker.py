@@ -1,6 +1,7 @@
 """The local broker: a real Kafka, its crashes, and what is left behind."""
 
 import socket
+import uuid
 from collections.abc import Callable
 
 import psutil
@@ -23,8 +24,8 @@ def send_one(bootstrap: str, topic: str, value: bytes) -> None:
 
 
 def read_one(bootstrap: str, topic: str) -> bytes | None:
-    """Return the value of the first record, as a group member reads it."""
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "reader", "auto.offset.reset": "earliest"})
+    """Return the value of the first record, as the member of a new group reads it."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": uuid.uuid4().hex, "auto.offset.reset": "earliest"})
     consumer.subscribe([topic])
     try:
         message = consumer.poll(30)

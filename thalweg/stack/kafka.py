@@ -75,7 +75,6 @@ class LocalKafka:
         if self.serves() and self.bootstrap:
             return self.bootstrap
         self.stop()
-        end_strays(self._mark)
         lock = Lock.read()
         jars = class_path(lock, self._cache, progress=progress)
         java = [str(find_java(self._java_home)), *_JVM, self._mark, f"-Dlog4j2.configurationFile={_LOG4J}"]
@@ -109,8 +108,10 @@ class LocalKafka:
         return True
 
     def stop(self) -> bool:
-        """Stop the broker in good order. Returns whether it ran."""
-        return self._processes.stop(self.name, STOP_GRACE_S)
+        """Stop the broker in good order, and what a killed start has left. Returns whether it ran."""
+        ran = self._processes.stop(self.name, STOP_GRACE_S)
+        end_strays(self._mark)
+        return ran
 
     def kill(self) -> bool:
         """End the broker as a crash would. Returns whether it ran."""

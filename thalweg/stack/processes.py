@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,7 @@ class Record:
     name: str
     pid: int
     started: float
-    argv: tuple[str, ...]
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any]
 
 
 class Processes:
@@ -79,7 +78,7 @@ class Processes:
                 start_new_session=True,
             )
         _children[process.pid] = process
-        record = Record(name, process.pid, psutil.Process(process.pid).create_time(), tuple(argv), dict(details))
+        record = Record(name, process.pid, psutil.Process(process.pid).create_time(), dict(details))
         write_whole(self._record(name), json.dumps(asdict(record), indent=1))
         return record
 
@@ -153,7 +152,9 @@ def end_strays(argument: str, grace_s: float = 10) -> None:
     The argument is an absolute path inside one home folder, so nobody else's process has it.
     """
     for process in list(_with_argument(argument)):
-        with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(
+            psutil.Error
+        ):  # gone meanwhile, or not to be ended: then the start says what is in its way
             process.kill()
             process.wait(grace_s)
 

@@ -57,7 +57,6 @@ class LocalRegistry:
         if self.serves() and self.url:
             return self.url
         self.stop()
-        end_strays(self._mark)
         try:
             for _ in range(PORT_TRIES):
                 port = ports.pick(self._wanted_port, self._port_before())
@@ -85,8 +84,10 @@ class LocalRegistry:
         return True
 
     def stop(self) -> bool:
-        """Stop the registry. Returns whether it ran."""
-        return self._processes.stop(self.name, STOP_GRACE_S)
+        """Stop the registry, and what a killed start has left. Returns whether it ran."""
+        ran = self._processes.stop(self.name, STOP_GRACE_S)
+        end_strays(self._mark)
+        return ran
 
     def kill(self) -> bool:
         """End the registry as a crash would. Returns whether it ran."""
