@@ -50,7 +50,7 @@ def test_merging_comes_to_an_end(sizes: list[int]) -> None:
         raise AssertionError("there was always something more to merge")
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.integers(TARGET // TINY, TARGET // 8), min_size=40, max_size=400))
 def test_a_byte_is_rewritten_a_few_times_however_many_files_arrive(arriving: list[int]) -> None:
     """log2(target / smallest) = 6 doublings from the smallest size that counts to the target, and one for the last merge."""

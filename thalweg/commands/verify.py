@@ -1,0 +1,76 @@
+"""`thalweg verify`: the proof that nothing is missing and nothing is there twice."""
+
+import json
+import sys
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from audit.accounts import Balance
+from audit.verify import Report, verify
+from thalweg.clock import SystemClock
+from thalweg.settings import Settings
+
+_COUNTS = ("landed", "quarantined", "filtered", "holes", "retired", "unverifiable", "missing", "duplicate")
+
+
+@click.command("verify")
+@click.argument("dataset")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+@click.pass_obj
+def command(settings: Settings, dataset: str, as_json: bool) -> None:
+    """Prove from Kafka and the tables that no offset of DATASET is missing or there twice. Exit code 0 only when clean.
+
+    Reads every row's origin and every offset that Kafka still holds; consumed = landed + quarantined + filtered.
+    """
+    report = verify(dataset, settings, SystemClock())
+    if as_json:
+        click.echo(json.dumps(report.to_plain()))
+    else:
+        _show(report)
+    if not report.ok:
+        sys.exit(1)
+
+
+def _show(report: Report) -> None:
+    console = Console()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("partition")
+    for name in ("from", "to", *_COUNTS, "lag"):
+        table.add_column(name, justify="right")
+    for balance in report.partitions:
+        table.add_row(
+            f"{balance.topic}/{balance.partition}",
+            f"{balance.start:,}",
+            f"{balance.end:,}",
+            *(_count(balance, name) for name in _COUNTS),
+            "?" if balance.lag is None else f"{balance.lag:,}",
+        )
+    console.print(table)
+    for note in report.notes:
+        console.print(f"[dim]note:[/] {note}", highlight=False)
+    for problem in report.problems:
+        console.print(f"[red]problem:[/] {problem}", highlight=False)
+    console.print(_verdict(report), highlight=False)
+
+
+def _count(balance: Balance, name: str) -> str:
+    value: int = getattr(balance, name)
+    wrong = value and name in ("missing", "duplicate")
+    return f"[red]{value:,}[/]" if wrong else f"{value:,}"
+
+
+def _verdict(report: Report) -> str:
+    totals = {name: sum(getattr(balance, name) for balance in report.partitions) for name in _COUNTS}
+    consumed = totals["landed"] + totals["quarantined"] + totals["filtered"]
+    sum_of = (
+        f"{consumed:,} consumed = {totals['landed']:,} landed + {totals['quarantined']:,} quarantined"
+        f" + {totals['filtered']:,} filtered"
+    )
+    if report.ok:
+        return f"[green bold]clean[/]: {sum_of}; 0 missing, 0 twice (version {report.version})"
+    return (
+        f"[red bold]NOT CLEAN[/]: {sum_of}; {totals['missing']:,} missing, {totals['duplicate']:,} twice,"
+        f" {len(report.problems)} problems (version {report.version})"
+    )
