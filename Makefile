@@ -33,6 +33,9 @@ check: setup ## format, types, lint, layers and the fast tests: under a minute
 lock: setup ## resolve the dependencies anew and write their hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --all-extras --group dev --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --extra postgres --extra flights --constraint requirements.lock --custom-compile-command 'make lock' \
+	  pyproject.toml deploy/docker/build.in -o deploy/docker/requirements.lock
 
 clean: ## stop the local stack and remove what it keeps
 	@test ! -x $(BIN)/thalweg || $(BIN)/thalweg stack down --wipe

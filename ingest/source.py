@@ -39,8 +39,8 @@ class Handlers(Protocol):
 class Source(Protocol):
     """Where blocks come from."""
 
-    def poll(self, rows: int, timeout_s: float) -> Block | None:
-        """Up to `rows` records, after at most about `timeout_s`; None when there were none."""
+    def poll(self, rows: int, size: int, timeout_s: float) -> Block | None:
+        """About `rows` records or `size` bytes of values at the most, after about `timeout_s`; None when there were none."""
         ...
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
@@ -100,12 +100,12 @@ class PublicSource:
             list(self._topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
         )
 
-    def poll(self, rows: int, timeout_s: float) -> Block | None:
-        """Up to `rows` records, gathered for at most about `timeout_s`; None when there were none."""
+    def poll(self, rows: int, size: int, timeout_s: float) -> Block | None:
+        """About `rows` records or `size` bytes of values at the most, gathered for about `timeout_s`; None when there were none."""
         deadline = self._clock.monotonic_s() + timeout_s
         chunks: list[_Chunk] = []
-        count = 0
-        while count < rows:
+        count = held = 0
+        while count < rows and held < size:
             left = deadline - self._clock.monotonic_s()
             messages = self._consume(min(CHUNK, rows - count), max(left, 0.0))
             if self._moved:
@@ -113,10 +113,11 @@ class PublicSource:
                 # gone. Forget it and read every partition that is still held from where the last block ended.
                 self._moved = False
                 self._read_again(self._held)
-                chunks, count = [], 0
+                chunks, count, held = [], 0, 0
             elif messages:
                 chunks.append(_Chunk(messages, self._topic_index))
                 count += len(messages)
+                held += len(chunks[-1].values)
             elif left <= 0:
                 break
         if not count:

@@ -34,12 +34,16 @@ _TOPIC_PROPERTY = "thalweg.topic."
 class LandingTable:
     """One dataset's Delta table, open for landing. Not thread-safe."""
 
-    def __init__(self, dataset: Dataset, tables: TableSettings, event_schema: pa.Schema | None) -> None:
+    def __init__(
+        self, dataset: Dataset, tables: TableSettings, event_schema: pa.Schema | None, topic_ids: Mapping[str, str]
+    ) -> None:
         """Open the table, or create it from `event_schema`, the fields of the newest registered events if there are any.
 
+        `topic_ids` are the topics' ids now: a new table is bound to them.
         Raises SchemaClash when a table of another kind is there, StorageUnavailable when the storage refuses.
         """
         self._dataset = dataset
+        self._forms: dict[str, pa.DataType] = {}
         self.uri = table_uri(tables, dataset.name)
         self.quarantine_uri = table_uri(tables, quarantine_name(dataset.name))
         self.storage_options = storage_options(tables)
@@ -47,9 +51,8 @@ class LandingTable:
         columns = pa.schema(
             [pa.field(dataset.partition.column, pa.date32()), *_without_clash(dataset, fields), *METADATA_COLUMNS]
         )
-        create_table(
-            self.uri, columns, [dataset.partition.column], {DATASET_PROPERTY: dataset.name}, self.storage_options
-        )
+        properties = {DATASET_PROPERTY: dataset.name, **_bindings(topic_ids)}
+        create_table(self.uri, columns, [dataset.partition.column], properties, self.storage_options)
         self.writer = TableWriter(self.uri, self.storage_options)
         self._check_ours()
         self._columns = self._data_columns()
@@ -68,11 +71,7 @@ class LandingTable:
                     "the new topic's offsets would be taken for those of the old one, so nothing is landed. Declare a new dataset"
                     f" for it: copy the declaration under another name than {self._dataset.name} and apply it",
                 )
-        unknown = {
-            _TOPIC_PROPERTY + topic: topic_id
-            for topic, topic_id in topic_ids.items()
-            if _TOPIC_PROPERTY + topic not in known
-        }
+        unknown = _bindings({t: topic_id for t, topic_id in topic_ids.items() if _TOPIC_PROPERTY + t not in known})
         if unknown:
             self.writer.set_properties(unknown)
 
@@ -108,15 +107,17 @@ class LandingTable:
             if field.name in origin:
                 arrays.append(origin[field.name])
             elif (index := batch.schema.get_field_index(field.name)) >= 0:
-                column = batch.column(index)
-                arrays.append(
-                    column
-                    if pa.types.is_dictionary(column.type) or column.type == field.type
-                    else column.cast(field.type)
-                )
+                arrays.append(self._formed(field, batch.column(index)))
             else:
                 arrays.append(pa.nulls(len(rows), field.type))
         return pa.RecordBatch.from_arrays(arrays, self._columns.names)
+
+    def _formed(self, field: pa.Field, column: pa.Array) -> pa.Array:
+        """One form a column: an enum under one writer schema may be a string under another, and a file has one type."""
+        form = self._forms.setdefault(field.name, column.type if pa.types.is_dictionary(column.type) else field.type)
+        if column.type == form:
+            return column
+        return column.dictionary_encode() if pa.types.is_dictionary(form) else column.cast(form)
 
     def _data_columns(self) -> pa.Schema:
         """The table's columns as its files hold them: all but the partition column."""
@@ -141,6 +142,10 @@ class LandingTable:
                 "give the dataset another name, or move that table",
             )
         check_compatible(self.writer.schema(), METADATA_COLUMNS)
+
+
+def _bindings(topic_ids: Mapping[str, str]) -> dict[str, str]:
+    return {_TOPIC_PROPERTY + topic: topic_id for topic, topic_id in topic_ids.items()}
 
 
 def _without_clash(dataset: Dataset, fields: pa.Schema) -> pa.Schema:

@@ -54,7 +54,7 @@ class Worker:
         with ExitStack() as opened:
             self._admin = opened.enter_context(Admin(settings.kafka))
             self._registry = opened.enter_context(closing(Registry(settings.registry)))
-            self._table = LandingTable(dataset, settings.tables, self._newest_event_schema())
+            self._table = LandingTable(dataset, settings.tables, self._newest_event_schema(), self._topic_ids())
             self._landing = Landing(dataset, settings, self._table, self._admin, self._name, self._clock)
             self._settler = Settler(
                 dataset.name,
@@ -132,7 +132,7 @@ class Worker:
     def _step(self, source: Source) -> None:
         """One round: take a block, hand it over, commit when due, pass on what has landed."""
         try:
-            block = source.poll(self._settings.ingest.block_rows, POLL_S)
+            block = source.poll(self._settings.ingest.block_rows, self._settings.ingest.block_bytes, POLL_S)
             if block is not None or not any(source.lag().values()):
                 self._beats += 1  # waiting for records that the broker says are there is no progress
             if block is not None:
@@ -245,16 +245,21 @@ class Worker:
             _LOG.info("settled quarantine files that an earlier worker left", files=added)
 
     def _open_source(self) -> Source:
+        group = f"{self._settings.kafka.prefix}.ingest.{self._dataset.name}"
+        return PublicSource(self._settings.kafka, group, self._dataset.topics, self, self._clock)
+
+    def _topic_ids(self) -> dict[str, str]:
+        """The ids of the dataset's topics. Raises TopicNotFound."""
+        found = {}
         for topic in self._dataset.topics:
             try:
-                self._admin.topic_id(topic)
+                found[topic] = self._admin.topic_id(topic)
             except TopicNotFound as error:
                 raise TopicNotFound(
                     f"dataset {self._dataset.name} reads topic {topic}, which does not exist on {self._settings.kafka.bootstrap}",
                     f"create it (thalweg apply FILE --create-topics 4, or your own tools), or mend `topics` of {self._dataset.name}",
                 ) from error
-        group = f"{self._settings.kafka.prefix}.ingest.{self._dataset.name}"
-        return PublicSource(self._settings.kafka, group, self._dataset.topics, self, self._clock)
+        return found
 
     def _newest_event_schema(self) -> pa.Schema | None:
         """Fields of the newest registered events, for a table that is not there yet; None when nothing is registered.

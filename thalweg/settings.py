@@ -74,6 +74,9 @@ class IngestSettings(_Section):
     commit_rows: PositiveInt = Field(1_000_000, description="and at the latest with this many rows")
     commit_bytes: PositiveInt = Field(512 * 2**20, description="and at the latest with this many bytes of Avro")
     block_rows: PositiveInt = Field(32_768, description="records decoded together")
+    block_bytes: PositiveInt = Field(
+        32 * 2**20, le=2**30, description="and so many bytes of them at the most, more or less"
+    )
     queued_blocks: PositiveInt = Field(2, description="blocks waiting between the consuming and the writing thread")
     open_parts: PositiveInt = Field(512, description="Parquet files open at once; the idlest is closed beyond that")
     buffered_bytes: PositiveInt = Field(96 * 2**20, description="decoded rows held before they become a row group")

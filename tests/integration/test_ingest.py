@@ -350,3 +350,23 @@ def test_a_restore_under_a_running_worker_lands_no_offset_again(world: World) ->
     spans = [span for entry in world.landings() for span in entry.spans]
     assert spans[0].first == 0
     assert sum(span.landed for span in spans) == 30
+
+
+def test_an_enum_that_was_a_string_before_lands_in_the_same_column(world: World) -> None:
+    """Both in one block, so in one row group of one file."""
+    kind = {"type": "enum", "name": "Place", "symbols": ["p0", "p1", "p2", "p3", "p4"]}
+    fields = [TRIP["fields"][0], {"name": "place", "type": kind}, *TRIP["fields"][2:]]
+    world.registry_allows_anything()
+    enum_id = world.register({**TRIP, "fields": fields})
+    mixed = [world.value(trip(i), *(({**TRIP, "fields": fields}, enum_id) if i % 2 else ())) for i in range(20)]
+    world.send(mixed, partition=0)
+    world.ingest()
+    rows = DeltaTable(world.uri).to_pyarrow_table(columns=["id", "place"]).to_pylist()
+    assert {row["id"]: row["place"] for row in rows} == {i: f"p{i % 5}" for i in range(20)}
+
+
+def test_large_records_are_taken_in_smaller_blocks(world: World) -> None:
+    world.send((world.value(trip(i, place=f"{i:08}" * 1_000)) for i in range(60)), partition=0)
+    world.ingest(block_bytes=100_000)
+    assert world.ids() == list(range(60))
+    world.check_accounts()

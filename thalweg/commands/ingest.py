@@ -3,6 +3,7 @@
 import click
 import structlog
 
+from ingest.decode.decoder import warm
 from ingest.report import Report
 from ingest.worker import Worker
 from schemas.published import load_dataset
@@ -18,9 +19,11 @@ from thalweg.telemetry import HealthServer, configure_logging
 def command(settings: Settings, dataset: str, once: bool) -> None:
     """Land DATASET's events in its Delta table, exactly once, until told to stop (Ctrl-C or SIGTERM)."""
     configure_logging()
+    log = structlog.get_logger("ingest")
+    warm(log.info)
     declaration = load_dataset(settings, dataset)
     worker = Worker(declaration, settings, Report(dataset, SystemClock()))
     worker.stop_on_signals()
     with HealthServer(settings.http.host, settings.http.port or 0, ready=worker.is_ready) as health:
-        structlog.get_logger("ingest").info("serving", metrics=f"{health.url}/metrics", ready=f"{health.url}/readyz")
+        log.info("serving", metrics=f"{health.url}/metrics", ready=f"{health.url}/readyz")
         worker.run(until_caught_up=once)
