@@ -1,20 +1,18 @@
 """Taking events into the store: what each one changes, inside the caller's transaction.
 
-An event that is already known, by its bytes, changes nothing. Events of one run may come in any order: a state is never
-taken back, what an event does not tell stays, and what an older event tells fills gaps only.
+An event that is already known, by its bytes, changes nothing. Events may come in any order: see `lineage.statements`.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Table, case, delete, func, select, true, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Table, delete, func, select, update
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
-from lineage import layout
+from lineage import layout, statements
 from lineage.events import Dataset, Event, Job, Refusal
 
 # Refused events that are kept, and how much of each: for a person to look at, not an archive.
@@ -63,6 +61,8 @@ class BatchWriter:
     taken: Taken = field(default_factory=Taken)
     _ids: dict[tuple[str, str, str], int] = field(default_factory=dict)
     _documents: set[str] = field(default_factory=set)
+    _edges: set[tuple[int, int, bool]] = field(default_factory=set)
+    _parents: set[str] = field(default_factory=set)
 
     def take(self, received: Received, *, guarded: bool) -> None:
         """Store one event, or set it aside. `guarded`: what the database refuses costs only itself, at some speed.
@@ -82,29 +82,20 @@ class BatchWriter:
                 raise
 
     def _take_guarded(self, received: Received, content: Event) -> None:
-        known_ids, known_documents = dict(self._ids), set(self._documents)
+        before = (dict(self._ids), set(self._documents), set(self._edges), set(self._parents))
         try:
             with self.connection.begin_nested():
                 self._store(content)
         except DBAPIError as error:
             if not _is_about_values(error):
                 raise
-            self._ids, self._documents = known_ids, known_documents
+            self._ids, self._documents, self._edges, self._parents = before
             self._refuse(received, f"the database refuses it: {error.orig}")
 
     def advance(self, position: Position) -> None:
-        """Note where the reader goes on. Never backwards: a reader that lost its partition may still write late."""
-        table = layout.positions
-        statement = self._insert(table).values(
-            topic_id=position.topic_id, partition=position.partition, next_offset=position.next
-        )
-        self.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[table.c.topic_id, table.c.partition],
-                set_={"next_offset": statement.excluded.next_offset},
-                where=table.c.next_offset < statement.excluded.next_offset,
-            )
-        )
+        """Note where the reader goes on."""
+        values = {"topic_id": position.topic_id, "partition": position.partition, "next_offset": position.next}
+        self.connection.execute(statements.position(self._dialect), values)
 
     def finish(self) -> None:
         """Tell readers that something is new, and keep the refused ones bounded."""
@@ -115,13 +106,13 @@ class BatchWriter:
             kept = select(func.max(layout.refused_events.c.id) - REFUSED_KEPT).scalar_subquery()
             self.connection.execute(delete(layout.refused_events).where(layout.refused_events.c.id <= kept))
 
-    def _insert(self, table: Table) -> Any:
-        """An INSERT that can say ON CONFLICT: SQLite and PostgreSQL spell it alike, SQLAlchemy in two classes."""
-        return (sqlite if self.connection.dialect.name == "sqlite" else postgresql).insert(table)
+    @property
+    def _dialect(self) -> str:
+        return self.connection.dialect.name
 
     def _add(self, table: Table, **values: Any) -> bool:
         """Add a row unless its key is there; tell whether it was added."""
-        return bool(self.connection.execute(self._insert(table).values(**values).on_conflict_do_nothing()).rowcount)
+        return bool(self.connection.execute(statements.add(self._dialect, table), values).rowcount)
 
     def _refuse(self, received: Received, reason: str) -> None:
         body = received.raw[: REFUSED_CHARACTERS * 4].decode(errors="replace").replace("\0", "�")[:REFUSED_CHARACTERS]
@@ -154,7 +145,7 @@ class BatchWriter:
         outputs = [(dataset, self._dataset(dataset, event.time_ms)) for dataset in event.outputs]
         for is_output, sides in ((False, inputs), (True, outputs)):
             for dataset, dataset_id in sides:
-                self._add(layout.edges, job_id=job_id, dataset_id=dataset_id, is_output=is_output)
+                self._edge(job_id, dataset_id, is_output)
                 if run_id is not None:
                     self._run_dataset(run_id, dataset_id, is_output, dataset.version)
         if run_id is None or event.state not in (None, "COMPLETE"):
@@ -164,12 +155,18 @@ class BatchWriter:
                 version_id = self._version(event, run_id, dataset, dataset_id)
                 self._spans(inputs, dataset, dataset_id, version_id)
 
+    def _edge(self, job_id: int, dataset_id: int, is_output: bool) -> None:
+        edge = (job_id, dataset_id, is_output)
+        if edge not in self._edges:
+            self._add(layout.edges, job_id=job_id, dataset_id=dataset_id, is_output=is_output)
+            self._edges.add(edge)
+
     def _job(self, job: Job) -> int:
         key = ("job", job.namespace, job.name)
-        if key not in self._ids:
-            kind = job.facets.job_type
-            told = {"processing": kind.processing_type, "integration": kind.integration}
-            self._ids[key] = self._upsert_named(layout.jobs, job.namespace, job.name, told, {})
+        kind = job.facets.job_type
+        told = {"processing": kind.processing_type, "integration": kind.integration}
+        if key not in self._ids or any(told.values()):
+            self._ids[key] = self._named(layout.jobs, namespace=job.namespace, name=job.name, **told)
         return self._ids[key]
 
     def _dataset(self, dataset: Dataset, time_ms: int) -> int:
@@ -183,31 +180,17 @@ class BatchWriter:
             "schema_digest": self._document(facets.columns.fields) if facets.columns else None,
             "columns_digest": self._document(facets.column_lineage.fields) if facets.column_lineage else None,
         }
-        if key not in self._ids or any(value is not None for value in told.values()):
-            fixed = {"kind": dataset.kind, "told_ms": time_ms}
-            self._ids[key] = self._upsert_named(layout.datasets, dataset.namespace, dataset.name, told, fixed)
+        tells = any(value is not None for value in told.values())
+        if key not in self._ids or tells:
+            # Who tells nothing must not seem newer than an event that does.
+            fixed = {"kind": dataset.kind, "told_ms": time_ms if tells else 0}
+            self._ids[key] = self._named(
+                layout.datasets, namespace=dataset.namespace, name=dataset.name, **told, **fixed
+            )
         return self._ids[key]
 
-    def _upsert_named(
-        self, table: Table, namespace: str, name: str, told: Mapping[str, Any], fixed: Mapping[str, Any]
-    ) -> int:
-        """Add or update what has a name. What an event does not tell stays; what an older event tells fills gaps only."""
-        statement = self._insert(table).values(namespace=namespace, name=name, **told, **fixed)
-        newer = statement.excluded.told_ms >= table.c.told_ms if "told_ms" in fixed else true()
-        told_now, told_before = statement.excluded, table.c
-        changes = {
-            name: case(
-                (newer, func.coalesce(told_now[name], told_before[name])),
-                else_=func.coalesce(told_before[name], told_now[name]),
-            )
-            for name in told
-        }
-        if "told_ms" in fixed:
-            changes["told_ms"] = case((newer, told_now.told_ms), else_=told_before.told_ms)
-            # A first mention may tell less: a table that is only read looks like any dataset.
-            changes["kind"] = case((told_before.kind == "dataset", told_now.kind), else_=told_before.kind)
-        upsert = statement.on_conflict_do_update(index_elements=[table.c.namespace, table.c.name], set_=changes)
-        return int(self.connection.execute(upsert.returning(table.c.id)).scalar_one())
+    def _named(self, table: Table, **values: Any) -> int:
+        return int(self.connection.execute(statements.named(self._dialect, table), values).scalar_one())
 
     def _document(self, content: Any) -> str:
         body = json.dumps(content, sort_keys=True)
@@ -221,7 +204,8 @@ class BatchWriter:
         assert event.run is not None  # the caller has its id
         facets = event.run.facets
         parent_id = str(facets.parent.run.run_id) if facets.parent else None
-        if facets.parent and parent_id:
+        if facets.parent and parent_id and parent_id not in self._parents:
+            self._parents.add(parent_id)
             self._add(
                 layout.runs,
                 run_id=parent_id,
@@ -230,83 +214,54 @@ class BatchWriter:
                 producer=event.producer,
                 told_ms=event.time_ms,
             )
-        table, rank = layout.runs, _RANKS[event.state]
+        rank = _RANKS[event.state]
         engine = " ".join(part for part in (facets.engine.name, facets.engine.version) if part) or None
-        statement = self._insert(table).values(
-            run_id=run_id,
-            job_id=job_id,
-            parent_id=parent_id,
-            state=event.state,
-            state_rank=rank,
-            started_ms=event.time_ms if event.state == "START" else None,
-            ended_ms=event.time_ms if rank == _RANKS["COMPLETE"] else None,
-            engine=engine,
-            error=facets.error.message if facets.error else None,
-            producer=event.producer,
-            told_ms=event.time_ms,
-        )
-        told = statement.excluded
-        further = told.state_rank >= table.c.state_rank
-        kept = ("parent_id", "engine", "error", "started_ms", "ended_ms")
-        self.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[table.c.run_id],
-                set_={
-                    **{name: func.coalesce(told[name], table.c[name]) for name in kept},
-                    "job_id": told.job_id,
-                    "state": case((further, func.coalesce(told.state, table.c.state)), else_=table.c.state),
-                    "state_rank": case((further, told.state_rank), else_=table.c.state_rank),
-                    "told_ms": case((told.told_ms > table.c.told_ms, told.told_ms), else_=table.c.told_ms),
-                },
-            )
-        )
-
-    def _run_dataset(self, run_id: str, dataset_id: int, is_output: bool, version: str | None) -> None:
-        table = layout.run_datasets
-        statement = self._insert(table).values(
-            run_id=run_id,
-            dataset_id=dataset_id,
-            is_output=is_output,
-            version=version,
-            version_number=_number(version),
-        )
-        keep = {name: func.coalesce(statement.excluded[name], table.c[name]) for name in ("version", "version_number")}
-        self.connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=[table.c.run_id, table.c.dataset_id, table.c.is_output], set_=keep
-            )
-        )
-
-    def _version(self, event: Event, run_id: str, dataset: Dataset, dataset_id: int) -> int:
-        table, made, numbers = (
-            layout.dataset_versions,
-            dataset.output_facets.table_version,
-            dataset.output_facets.statistics,
-        )
         values = {
             "run_id": run_id,
-            "made_ms": event.time_ms,
+            "job_id": job_id,
+            "parent_id": parent_id,
+            "state": event.state,
+            "state_rank": rank,
+            "started_ms": event.time_ms if event.state == "START" else None,
+            "ended_ms": event.time_ms if rank == _RANKS["COMPLETE"] else None,
+            "engine": engine,
+            "error": facets.error.message if facets.error else None,
+            "producer": event.producer,
+            "told_ms": event.time_ms,
+        }
+        self.connection.execute(statements.run(self._dialect), values)
+
+    def _run_dataset(self, run_id: str, dataset_id: int, is_output: bool, version: str | None) -> None:
+        values = {
+            "run_id": run_id,
+            "dataset_id": dataset_id,
+            "is_output": is_output,
+            "version": version,
+            "version_number": _number(version),
+        }
+        self.connection.execute(statements.run_dataset(self._dialect), values)
+
+    def _version(self, event: Event, run_id: str, dataset: Dataset, dataset_id: int) -> int:
+        made, numbers = dataset.output_facets.table_version, dataset.output_facets.statistics
+        values = {
+            "dataset_id": dataset_id,
+            "table_id": made.table_id if made else "",
+            "version": dataset.version,
             "version_number": _number(dataset.version),
+            "based_on": made.based_on if made else None,
+            "run_id": run_id,
+            "made_ms": event.time_ms,
+            "operation": made.operation if made else None,
+            "data_change": made.data_change if made else None,
             "rows_added": numbers.row_count,
             "files_added": numbers.file_count,
             "bytes_added": numbers.size,
+            "files_removed": made.files_removed if made else None,
+            "bytes_removed": made.bytes_removed if made else None,
+            "dates": json.dumps(made.dates) if made else None,
             "schema_digest": self._document(dataset.facets.columns.fields) if dataset.facets.columns else None,
         }
-        if made is not None:
-            values |= {
-                "based_on": made.based_on,
-                "operation": made.operation,
-                "data_change": made.data_change,
-                "files_removed": made.files_removed,
-                "bytes_removed": made.bytes_removed,
-                "dates": json.dumps(made.dates),
-            }
-        key = {"dataset_id": dataset_id, "table_id": made.table_id if made else "", "version": dataset.version}
-        statement = self._insert(table).values(**key, **values)
-        upsert = statement.on_conflict_do_update(
-            index_elements=[table.c[name] for name in key], set_={name: statement.excluded[name] for name in values}
-        )
-        return int(self.connection.execute(upsert.returning(table.c.id)).scalar_one())
+        return int(self.connection.execute(statements.version(self._dialect), values).scalar_one())
 
     def _spans(self, inputs: Sequence[tuple[Dataset, int]], dataset: Dataset, dataset_id: int, version_id: int) -> None:
         made = dataset.output_facets.table_version
@@ -330,22 +285,8 @@ class BatchWriter:
                     "table_id": made.table_id,
                 }
                 if self._add(layout.spans, version_id=version_id, version_number=made.version, **place, **counts):
-                    self._sum_up(place, counts)
-
-    def _sum_up(self, place: Mapping[str, Any], counts: Mapping[str, int]) -> None:
-        table = layout.sources
-        statement = self._insert(table).values(**place, **counts, landings=1)
-        more, so_far = statement.excluded, table.c
-        sums = {name: so_far[name] + more[name] for name in ("landed", "quarantined", "filtered", "landings")}
-        ends = {
-            "first_offset": case(
-                (more.first_offset < so_far.first_offset, more.first_offset), else_=so_far.first_offset
-            ),
-            "next_offset": case((more.next_offset > so_far.next_offset, more.next_offset), else_=so_far.next_offset),
-        }
-        self.connection.execute(
-            statement.on_conflict_do_update(index_elements=[so_far[name] for name in place], set_={**sums, **ends})
-        )
+                    sums = {**place, **counts, "landings": 1}
+                    self.connection.execute(statements.source(self._dialect), sums)
 
 
 def _number(version: str | None) -> int | None:

@@ -364,11 +364,13 @@ def test_threads_read_while_another_writes(store: Store) -> None:
     readers = [threading.Thread(target=read) for _ in range(2)]
     for reader in readers:
         reader.start()
-    for one in told.received(told.story()):
-        store.take([one])
-    done.set()
-    for reader in readers:
-        reader.join()
+    try:
+        for one in told.received(told.story()):
+            store.take([one])
+    finally:
+        done.set()
+        for reader in readers:
+            reader.join()
     assert faults == []
 
 
