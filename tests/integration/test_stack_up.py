@@ -13,9 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.integration.test_stack_broker import read_one, send_one
-
 from schemas.registry import Registry
+from tests.integration.test_stack_broker import read_one, send_one
 from thalweg.settings import RegistrySettings
 
 pytestmark = pytest.mark.slow
