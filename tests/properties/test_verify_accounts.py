@@ -56,6 +56,7 @@ def judge(
     quarantined: list[int] | None = None,
     in_kafka: list[int] | None = None,
     retired: int = 0,
+    compacted: bool = False,
 ) -> Balance:
     """The balance of a history, of which something may have been changed."""
     account = Account("t", "id", 0)
@@ -65,7 +66,7 @@ def judge(
     account.retired = retired
     account.landed.add(np.array(history.offsets("landed") if landed is None else landed, np.int64))
     account.quarantined.add(np.array(history.offsets("quarantined") if quarantined is None else quarantined, np.int64))
-    account.held = Held(history.expired, history.end + 3, False, len(account.stretches))
+    account.held = Held(history.expired, history.end + 3, compacted, len(account.stretches))
     there = history.offsets("landed", "quarantined", "filtered") if in_kafka is None else in_kafka
     kept = [offset for offset in there if offset >= history.expired]
     for part in (kept[: len(kept) // 2], kept[len(kept) // 2 :]):
@@ -169,6 +170,15 @@ def test_a_row_that_kafka_never_gave_shows(history: History, data: st.DataObject
     aborted = data.draw(st.sampled_from(landed))
     there = [offset for offset in history.offsets("landed", "quarantined", "filtered") if offset != aborted]
     assert not clean(judge(history, in_kafka=there))
+
+
+@rounds
+@given(histories(), st.data())
+def test_in_a_compacted_topic_a_row_outlives_its_record(history: History, data: st.DataObject) -> None:
+    there = history.offsets("landed", "quarantined", "filtered")
+    left = [offset for offset in there if data.draw(st.booleans())]
+    balance = judge(replace(history, expired=history.start), in_kafka=left, compacted=True)
+    assert clean(balance), balance.problems
 
 
 @rounds

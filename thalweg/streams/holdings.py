@@ -1,6 +1,6 @@
 """What a topic still holds: which offsets a reader gets, without looking at what is in the records."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,11 +97,10 @@ def _refuse(message: Message, topic: str, kafka: KafkaSettings) -> None:
 def is_compacted(kafka: KafkaSettings, topic: str) -> bool:
     """Whether Kafka may take records out of the middle of this topic: `cleanup.policy` has `compact` in it."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
-    asked: Mapping[ConfigResource, object] = AdminClient(_client(kafka)).describe_configs(
-        [resource], request_timeout=kafka.request_timeout_s
-    )
+    client = AdminClient(_client(kafka))  # its answers go with it
     try:
-        entries = asked[resource].result()  # type: ignore[attr-defined]  # a future of an untyped library
+        asked = client.describe_configs([resource], request_timeout=kafka.request_timeout_s)
+        entries = asked[resource].result()
     except KafkaException as error:
         raise kafka_error(error, f"asking how {topic} is cleaned", kafka) from error
     return "compact" in str(entries["cleanup.policy"].value)
