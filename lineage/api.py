@@ -159,7 +159,7 @@ def _lineage(connection: Connection, request: Request) -> Json:
     version = _number(request, "version", 0, 2**63 - 1, None)
     if version is None and request.query_params.get("version") != "newest":
         return trace.graph(connection, node, direction, depth=depth)
-    if node is None or node.is_job or direction == "both":
+    if node is None or direction == "both":
         raise ConfigurationError(
             "a version belongs to a dataset, and is traced one way",
             "ask for ?node=<dataset>&version=<number or newest>&direction=upstream or downstream",
