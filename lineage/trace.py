@@ -10,7 +10,8 @@ from lineage.graph import Direction, Edge, Range, ancestors, closure, descendant
 from lineage.layout import dataset_versions, datasets, edges, jobs, run_datasets, runs, spans
 from lineage.nodes import Node
 from lineage.offsets import offsets_of
-from lineage.questions import current, describe_datasets, describe_jobs, describe_versions, version_rowfrom thalweg.errors import ConfigurationError
+from lineage.questions import current, describe_datasets, describe_jobs, describe_versions, version_row
+from thalweg.errors import ConfigurationError
 
 # The graph of a store: more nodes than this are no picture any more.
 MAX_NODES = 2000
@@ -78,7 +79,9 @@ def trace_version(
     Raises VersionNotFound, and ConfigurationError for a job.
     """
     if node.is_job:
-        raise ConfigurationError(f"{node.key} is a job, and only datasets have versions", "name a dataset, or leave the version out")
+        raise ConfigurationError(
+            f"{node.key} is a job, and only datasets have versions", "name a dataset, or leave the version out"
+        )
     return _Tracer(connection, direction).trace(node, version, depth)
 
 
