@@ -1,12 +1,17 @@
 """Only the locked jars reach a class path."""
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from thalweg.errors import StackUnavailable
-from thalweg.stack.jars import LOCK_FILE, Jar, Lock, class_path
+from thalweg.stack.jars import LOCK_FILE, Jar, Lock, class_path, fetch_with_jgo
+from thalweg.stack.ports import pick
 
 CONTENT = {"g:one:1": b"first", "g:two:2": b"second", "h:one:1": b"other"}
 LOCK = Lock("4.4.0", tuple(Jar(c, hashlib.sha256(b).hexdigest()) for c, b in CONTENT.items()))
@@ -70,6 +75,49 @@ def test_a_download_that_breaks_off_leaves_nothing_on_the_class_path(tmp_path: P
     with pytest.raises(StackUnavailable):
         class_path(LOCK, tmp_path, break_off)
     assert list((tmp_path / "jars").iterdir()) == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a Maven repository on this machine, which the user's jgo is set up with."""
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        config = tmp_path / "jgo.conf"
+        config.write_text(f"[repositories]\ncentral = http://127.0.0.1:{server.server_port}\n")
+        monkeypatch.setenv("JGO_CONFIG_FILE", str(config))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield folder
+        server.shutdown()
+        thread.join()
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:  # the standard library's name
+        """Say nothing."""
+
+
+def test_jgo_fetches_from_the_repository_that_the_user_has_set_up(repository: Path, tmp_path: Path) -> None:
+    jar = repository / "org" / "some" / "thing" / "1.2" / "thing-1.2.jar"
+    jar.parent.mkdir(parents=True)
+    jar.write_bytes(b"a jar")
+
+    assert fetch_with_jgo("org.some:thing:1.2", tmp_path / "target").read_bytes() == b"a jar"
+
+
+def test_a_repository_that_does_not_answer_is_an_error_that_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jgo.conf").write_text(f"[repositories]\ncentral = http://127.0.0.1:{pick(None)}\n")
+    monkeypatch.setenv("JGO_CONFIG_FILE", str(tmp_path / "jgo.conf"))
+
+    with pytest.raises(StackUnavailable, match="cannot be downloaded") as refused:
+        fetch_with_jgo("org.some:thing:1.2", tmp_path)
+    assert "jgo.conf" in refused.value.remedy
 
 
 def test_the_lock_file_names_kafka_and_its_log_binding_and_no_address() -> None:

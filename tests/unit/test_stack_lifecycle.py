@@ -241,6 +241,17 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_says_so(world: World, tmp
     world.home = tmp_path / "home"
 
 
+def test_a_disk_that_refuses_is_an_error_that_says_what_to_set(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(lock: object, cache: Path, progress: object) -> list[Path]:
+        raise OSError(28, "No space left on device", str(cache))
+
+    monkeypatch.setattr(local_kafka, "class_path", full)
+
+    with pytest.raises(StackUnavailable, match="No space left on device") as refused:
+        world.stack().up(Silent())
+    assert "THALWEG_STACK__CACHE" in refused.value.remedy
+
+
 def test_a_wipe_removes_what_the_stack_keeps_and_nothing_else(world: World) -> None:
     world.stack().up(Silent())
     (world.home / "tables").mkdir()

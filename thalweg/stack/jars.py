@@ -114,12 +114,14 @@ def sha256(path: Path) -> str:
 
 def fetch_with_jgo(coordinates: str, folder: Path) -> Path:
     """Download one jar by jgo into `folder`. Raises StackUnavailable."""
-    import requests  # what jgo downloads with: its errors come through
-
     group, artifact, version = coordinates.split(":")
+    wanted = _maven(folder).project(group, artifact).at_version(version).artifact()
     try:
-        return Path(_maven(folder).project(group, artifact).at_version(version).artifact().resolve())
-    except (RuntimeError, requests.RequestException) as error:  # RuntimeError is jgo's own for "no repository has it"
+        return Path(wanted.resolve())
+    except (
+        RuntimeError,
+        OSError,
+    ) as error:  # jgo's own for "no repository has it"; requests' are OSErrors, the disk's too
         raise StackUnavailable(
             f"Kafka's jar {coordinates} cannot be downloaded: {error}",
             "check the network, or name a reachable Maven repository in ~/.config/jgo.conf, section [repositories]",

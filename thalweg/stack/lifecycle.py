@@ -139,7 +139,8 @@ class Stack:
 
         Raises BrokerUnavailable, RegistryUnavailable, PortTaken, StackUnavailable, ConfigurationError.
         """
-        with self._alone(), ExitStack() as started:  # what it started, a start that fails or is interrupted ends again
+        # What it started, a start that fails or is interrupted ends again.
+        with self._alone(), _writing(), ExitStack() as started:
             bootstrap = self._broker_up(listener, port, started)
             url = self._registry_up(listener, bootstrap, registry_port, started)
             own = {
@@ -265,6 +266,17 @@ class Stack:
                     )
                 self._clock.sleep(LOCK_POLL_S)
             yield
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StackUnavailable(
+            f"the stack cannot write or run what it needs: {error}",
+            "is there space, and may you write there? THALWEG_HOME and THALWEG_STACK__CACHE name other folders",
+        ) from error
 
 
 def _locked(descriptor: int) -> bool:

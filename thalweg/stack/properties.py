@@ -17,7 +17,7 @@ COMMON = {
     "share.coordinator.state.topic.min.isr": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     # After a kill -9 the broker may not come back before its former self is given up for dead: 9 s by default.
-    "broker.session.timeout.ms": "4000",
+    "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "500",
     # Quick to join, and quick to be given up for dead: tests kill members.
     "group.initial.rebalance.delay.ms": "0",

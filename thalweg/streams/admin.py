@@ -18,6 +18,9 @@ from thalweg.streams.clients import LEASE_PARTITIONS, _client, kafka_error, topi
 # An offset on the wire that stands for "the end", as the Kafka protocol has it.
 _EARLIEST, _LATEST = -2, -1
 
+_LEADER_NOT_READY = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+_LEADER_POLL_S = 0.1
+
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
@@ -93,16 +96,23 @@ class Admin:
             self._watermark_reader = Consumer(
                 {**_client(self._kafka), "group.id": f"{self._kafka.prefix}.watermarks", "enable.auto.commit": False}
             )
-        found = {}
-        for partition in range(self.partitions(name)):
+        return {partition: self._watermarks(name, partition) for partition in range(self.partitions(name))}
+
+    def _watermarks(self, name: str, partition: int) -> tuple[int, int]:
+        """Ask until the partition's leader is ready: a broker shows a new topic before it serves its first partition."""
+        assert self._watermark_reader is not None
+        deadline = time.monotonic() + self._timeout_s
+        while True:
             try:
                 low, high = self._watermark_reader.get_watermark_offsets(
                     TopicPartition(name, partition), timeout=self._timeout_s
                 )
             except KafkaException as error:
-                raise kafka_error(error, f"asking for the offsets of {name}[{partition}]", self._kafka) from error
-            found[partition] = (low, high)
-        return found
+                if error.args[0].code() not in _LEADER_NOT_READY or time.monotonic() > deadline:
+                    raise kafka_error(error, f"asking for the offsets of {name}[{partition}]", self._kafka) from error
+                time.sleep(_LEADER_POLL_S)
+            else:
+                return low, high
 
     def create_topics(self, specs: Iterable[TopicSpec]) -> list[str]:
         """Create the topics that are missing, and return their names once they can be used. Existing ones are left as they are."""
