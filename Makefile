@@ -22,7 +22,8 @@ demo: setup ## one event's whole way, on 336,776 real flights: under two minutes
 	@$(BIN)/python examples/demo.py
 
 test: setup ## the whole suite, against a real broker, registry and files
-	@$(BIN)/pytest -o console_output_style=count --durations=10 --durations-min=5
+	@$(BIN)/pytest -q -m "not slow" --numprocesses auto
+	@$(BIN)/pytest -v -m slow -o console_output_style=count --durations=10 --durations-min=5
 
 check: setup ## format, types, lint, layers and the fast tests: under a minute
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
