@@ -29,14 +29,14 @@ class KafkaSettings(_Section):
     """How to reach the broker, and how our own topics are made."""
 
     bootstrap: str | None = Field(None, description="host:port,… of the brokers")
-    properties: dict[str, str] = Field(
+    properties: dict[str, SecretStr] = Field(
         {}, description="librdkafka properties for every client: security.protocol, sasl.* …"
     )
     prefix: str = Field(
         "thalweg", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="first word of our topics and groups"
     )
     replication: PositiveInt = Field(1, description="replication factor of the topics that we create")
-    min_insync_replicas: PositiveInt = 1
+    min_insync_replicas: PositiveInt = Field(1, description="and their min.insync.replicas")
     group_protocol: Literal["classic", "consumer"] = Field("classic", description="`consumer` is KIP-848")
     session_timeout_s: PositiveFloat = Field(
         10.0, description="how long a group waits for a member that died; the broker's minimum is 6 s by default"
@@ -49,11 +49,11 @@ class RegistrySettings(_Section):
 
     url: str | None = Field(None, description="one URL, or several with commas between them, tried in order")
     basic_auth: SecretStr | None = Field(None, description="user:password")
-    bearer_token: SecretStr | None = None
+    bearer_token: SecretStr | None = Field(None, description="instead of basic auth")
     ca: Path | None = Field(None, description="PEM file of the authorities to trust")
-    certificate: Path | None = None
-    key: Path | None = None
-    timeout_s: PositiveFloat = 5.0
+    certificate: Path | None = Field(None, description="PEM file of this client's certificate")
+    key: Path | None = Field(None, description="PEM file of the certificate's key")
+    timeout_s: PositiveFloat = Field(5.0, description="how long one try waits for an answer")
     retries: int = Field(4, ge=0, le=20, description="tries after the first, with doubling waits from 0.1 s")
     cached_schemas: PositiveInt = Field(1000, description="schemas kept in memory")
 
@@ -62,7 +62,7 @@ class TableSettings(_Section):
     """Where tables live."""
 
     root: str = Field(".thalweg/tables", description="folder or object-store URI under which tables are made")
-    storage_options: dict[str, SecretStr] = {}
+    storage_options: dict[str, SecretStr] = Field({}, description="of object stores, as delta-rs takes them")
 
 
 class IngestSettings(_Section):
@@ -108,7 +108,7 @@ class CompactorSettings(_Section):
     """When files are merged and removed."""
 
     interval_s: PositiveFloat = Field(60.0, description="how often the service looks at each table")
-    target_file_bytes: PositiveInt = 128 * 2**20
+    target_file_bytes: PositiveInt = Field(128 * 2**20, description="merged files are about this large")
     min_files: int = Field(4, ge=2, description="a date with fewer small files is left alone")
     time_travel_hours: int = Field(168, ge=0, description="files that any version of this window needs are kept")
     staged_hours: int = Field(

@@ -125,7 +125,7 @@ def _client(kafka: KafkaSettings) -> dict[str, Any]:
         "client.id": "thalweg",
         "error_cb": _logged("broker connection"),
         "log_level": 3,
-        **kafka.properties,
+        **{name: value.get_secret_value() for name, value in kafka.properties.items()},
     }
 
 
