@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "THALWEG_INGEST__COMMIT_INTERVAL_S": "0.5",
     "THALWEG_COMPACTOR__MIN_FILES": "2",
     "PYTHONUNBUFFERED": "1",
+    **({} if sys.stdout.isatty() else {"COLUMNS": "120"}),
 }
 
 BOLD, DIM, GREEN, RED, PLAIN = (

@@ -41,7 +41,8 @@ def list_records(settings: Settings, dataset: str, rule: str | None, limit: int,
         f"[bold]{dataset}[/]: " + ", ".join(f"{count.records:,} by [yellow]{count.rule}[/]" for count in counts)
     )
     table = Table("place", "rule", "reason", box=None, pad_edge=False, header_style="dim")
-    for record in rejects.records(limit, rule):
+    shown = sorted(rejects.records(limit, rule), key=lambda r: (r["topic"], r["partition"], r["offset"]))
+    for record in shown:
         table.add_row(f"{record['topic']}/{record['partition']}/{record['offset']}", record["rule"], record["reason"])
     console.print(table)
 
