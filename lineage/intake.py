@@ -112,7 +112,7 @@ class BatchWriter:
 
     def _add(self, table: Table, **values: Any) -> bool:
         """Add a row unless its key is there; tell whether it was added."""
-        return bool(self.connection.execute(statements.add(self._dialect, table), values).rowcount)
+        return self.connection.execute(statements.add(self._dialect, table), values).first() is not None
 
     def _refuse(self, received: Received, reason: str) -> None:
         body = received.raw[: REFUSED_CHARACTERS * 4].decode(errors="replace").replace("\0", "�")[:REFUSED_CHARACTERS]

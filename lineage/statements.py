@@ -7,7 +7,7 @@ stays, what an older event tells fills gaps only, and a run's state is never tak
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, case, func, true
+from sqlalchemy import Table, case, func, literal_column, true
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.dml import Insert
 
@@ -21,9 +21,9 @@ def _insert(dialect: str, table: Table) -> Any:
 
 @cache
 def add(dialect: str, table: Table) -> Insert:
-    """Add a row unless its key is there."""
+    """Add a row unless its key is there; return a row if it was added. (Row counts of an INSERT differ by driver.)"""
     statement: Insert = _insert(dialect, table).on_conflict_do_nothing()
-    return statement
+    return statement.returning(literal_column("1"))
 
 
 @cache

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from lineage import layout
 from lineage.intake import BatchWriter, Position, Received, RefusedByDatabase, Taken
 from thalweg.clock import Clock, SystemClock
-from thalweg.errors import ConfigurationError, StorageUnavailable
+from thalweg.errors import ConfigurationError, StorageUnavailable, ThalwegError
 
 # A writer waits this long for another one's transaction on SQLite.
 _BUSY_S = 30
@@ -37,8 +37,12 @@ class Store:
         self._url = _checked(url)
         self.where = self._url.render_as_string(hide_password=True)
         self._engine = _engine(self._url)
-        with self.writing() as connection:
-            layout.bring_up(connection, self.where)
+        try:
+            with self.writing() as connection:
+                layout.bring_up(connection, self.where)
+        except ThalwegError:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

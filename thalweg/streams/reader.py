@@ -41,13 +41,15 @@ class Reader:
         self._kafka = kafka
         self._topic = topic
         self._position_of = position_of
+        self._assigned: frozenset[int] = frozenset()
         self._consumer: Consumer = consumer(kafka, group)
-        self._consumer.subscribe([topic], on_assign=self._on_assign)
+        self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     @property
     def is_assigned(self) -> bool:
-        """Whether the group has given this member a partition."""
-        return bool(self._consumer.assignment())
+        """Whether the group has given this member a partition. Any thread may ask, also while another one polls."""
+        # Kept here: the client's own `assignment()` waits for a lock that a polling thread hardly ever lets go.
+        return bool(self._assigned)
 
     def poll(self, wait_s: float, limit: int) -> list[Record | Expired]:
         """Return at most `limit` records, waiting at most `wait_s` for the first one.
@@ -80,7 +82,9 @@ class Reader:
             assert offset is not None
             return Record(partition, offset, message.value())
         if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE) and partition is not None:
-            self._consumer.seek(TopicPartition(self._topic, partition, OFFSET_BEGINNING))
+            # The client has given up on the partition: it refuses to seek there, and takes it anew.
+            self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+            self._consumer.incremental_assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
             return Expired(partition)
         if error.retriable():
             _LOG.warning("reading %s: %s: %s", self._topic, error.name(), error.str())
@@ -95,3 +99,7 @@ class Reader:
                 TopicPartition(each.topic, each.partition, OFFSET_BEGINNING if position is None else position)
             )
         reader.incremental_assign(starts)
+        self._assigned |= {each.partition for each in partitions}
+
+    def _on_revoke(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        self._assigned -= {each.partition for each in partitions}
