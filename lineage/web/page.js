@@ -119,8 +119,10 @@ $("find").addEventListener("submit", (event) => {
   event.preventDefault();
   const text = $("query").value.trim().toLowerCase();
   if (!text) return;
-  const nodes = [...known.values()];
-  const found = nodes.find((node) => label(node).toLowerCase() === text) ?? nodes.find((node) => node.id.toLowerCase().includes(text));
+  const nodes = [...known.values()].sort((a, b) => (a.type === "job") - (b.type === "job"));
+  const name = (node) => label(node).toLowerCase();
+  const tests = [(node) => name(node) === text, (node) => name(node).startsWith(text), (node) => node.id.toLowerCase().includes(text)];
+  const found = tests.map((test) => nodes.find(test)).find(Boolean);
   $("query").setCustomValidity(found ? "" : "nothing is called so");
   if (!found) return $("query").reportValidity();
   $("query").value = "";

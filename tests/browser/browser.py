@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,14 @@ _FLAGS = [
     "--disable-sync",
     "--hide-scrollbars",
 ]
+# Puts the pipes on the two descriptors; `subprocess` cannot give a child chosen numbers.
+_LAUNCHER = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+for end, number in zip(ends, (3, 4)):
+    os.dup2(end, number)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 # Whatever a page does on these small stores takes milliseconds; a busy machine may take long to give it the processor.
 WAIT_S = 60
 
@@ -39,20 +48,12 @@ class Browser:
         to_browser, self._to = os.pipe()
         self._from, from_browser = os.pipe()
         size = f"--window-size={width},{height}"
-        # The shell puts the pipes on the two descriptors; Python cannot pass chosen numbers.
+        ends = [str(to_browser), str(from_browser)]
+        profile_flag = f"--user-data-dir={profile}"
         self._process = subprocess.Popen(
             [
-                "/bin/sh",
-                "-c",
-                f'exec "$@" 3<&{to_browser} 4>&{from_browser}',
-                "sh",
-                program,
-                *_FLAGS,
-                size,
-                f"--user-data-dir={profile}",
-                "--remote-debugging-pipe",
-                *flags,
-                "about:blank",
+                *(sys.executable, "-c", _LAUNCHER, *ends),
+                *(program, *_FLAGS, size, profile_flag, "--remote-debugging-pipe", *flags, "about:blank"),
             ],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
@@ -64,6 +65,13 @@ class Browser:
         self._number = 0
         self._session: str | None = None
         self.problems: list[str] = []
+        try:
+            self._prepare(width, height)
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self, width: int, height: int) -> None:
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self._call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -102,7 +110,10 @@ class Browser:
         """Wait until a JavaScript expression is true, and return its value."""
         deadline = time.monotonic() + WAIT_S
         while time.monotonic() < deadline:
-            value = self.run(f"(() => {{ const v = {script}; return v instanceof Node ? true : v; }})()")
+            # While a page loads, what the script asks for may be missing.
+            value = self.run(
+                f"(() => {{ try {{ const v = {script}; return v instanceof Node ? true : v; }} catch {{ return null; }} }})()"
+            )
             if value:
                 return value
             time.sleep(0.05)
