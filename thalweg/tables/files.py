@@ -4,13 +4,17 @@
 """
 
 import datetime as dt
+import functools
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 
@@ -19,6 +23,8 @@ from thalweg.tables.open import open_table, storage_errors
 from thalweg.tables.place import filesystem
 
 LOG_FOLDER = "_delta_log"
+# Arrow's name for the path of the file that a row was read from.
+FILE = "__filename"
 
 # What a scan reads ahead: batches of 131,072 rows of a few narrow columns, some 3 MB each, of so many files at once.
 _BATCHES_AHEAD, _FILES_AHEAD = 4, 4
@@ -106,19 +112,21 @@ class Snapshot:
         """Version of an app transaction; None if it was never written."""
         return self.table.transaction_version(app_id)
 
+    def has(self, path: str) -> bool:
+        """Whether that file is one of the version's."""
+        return path in self._path_set
+
     def may_hold(self, values: Mapping[str, Any]) -> list[str]:
         """Paths of the files whose statistics do not rule out a row with these values."""
-        keep = [True] * len(self._paths)
+        keep = np.ones(len(self._paths), bool)
         for column, value in values.items():
-            if f"min.{column}" not in self._actions.column_names:
-                continue
-            bounds = zip(
-                self._actions[f"min.{column}"].to_pylist(), self._actions[f"max.{column}"].to_pylist(), strict=True
-            )
-            for index, (low, high) in enumerate(bounds):
-                if (low is not None and value < low) or (high is not None and value > high):
-                    keep[index] = False
-        return [path for path, kept in zip(self._paths, keep, strict=True) if kept]
+            if f"min.{column}" in self._actions.column_names:
+                low, high = self._actions[f"min.{column}"], self._actions[f"max.{column}"]
+                inside = pc.and_(
+                    pc.fill_null(pc.less_equal(low, value), True), pc.fill_null(pc.greater_equal(high, value), True)
+                )
+                keep &= inside.to_numpy()
+        return [self._paths[index] for index in np.flatnonzero(keep).tolist()]
 
     def bounded_columns(self, paths: Iterable[str]) -> set[str]:
         """Columns (not nested ones) whose smallest and largest value every one of these files tells, or that are all null there."""
@@ -136,6 +144,10 @@ class Snapshot:
     def _actions(self) -> pa.Table:
         with storage_errors(self.uri):
             return pa.table(self.table.get_add_actions(flatten=True))
+
+    @cached_property
+    def _path_set(self) -> frozenset[str]:
+        return frozenset(self._paths)
 
     @cached_property
     def _paths(self) -> list[str]:
@@ -181,6 +193,34 @@ def scan(
         ) from error
 
 
+def find_rows(
+    uri: str,
+    paths: Sequence[str],
+    values: Mapping[str, Any],
+    columns: pa.Schema,
+    storage_options: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of these files with these values, as dicts of `columns` and, under `FILE`, the file's path. Files that are gone have none.
+
+    `columns` must hold what `values` names. Raises TableDamaged when a file that is there cannot be read.
+    """
+    files = filesystem(uri, storage_options)
+    with storage_errors(uri):
+        there = [info.path for info in files.get_file_info(list(paths)) if info.type == pafs.FileType.File]
+    if not there:
+        return []
+    source = ds.FileSystemDataset.from_paths(there, columns, ds.ParquetFileFormat(), files)
+    wanted = [ds.field(name) == value for name, value in values.items()]
+    try:
+        found = source.to_table(columns=[*columns.names, FILE], filter=functools.reduce(operator.and_, wanted))
+    except (pa.ArrowException, OSError) as error:
+        raise TableDamaged(
+            f"a data file of {uri} cannot be read: {_short(error)}", "thalweg verify tells which"
+        ) from error
+    rows: list[dict[str, Any]] = found.to_pylist()
+    return rows
+
+
 def stored_files(uri: str, storage_options: Mapping[str, str] | None = None) -> list[StoredFile]:
     """Every Parquet file in the table's folder. Hidden folders and files (`_…`, `.…`) are not data, unless a partition's."""
     files = filesystem(uri, storage_options)
@@ -191,6 +231,13 @@ def stored_files(uri: str, storage_options: Mapping[str, str] | None = None) -> 
         for info in found
         if info.type == pafs.FileType.File and info.path.endswith(".parquet") and not _is_hidden(info.path)
     ]
+
+
+def stored_size(uri: str, path: str, storage_options: Mapping[str, str] | None = None) -> int | None:
+    """Size in bytes of one file in the table's folder; None when it is not there."""
+    with storage_errors(uri):
+        info = filesystem(uri, storage_options).get_file_info(path)
+    return int(info.size) if info.type == pafs.FileType.File else None
 
 
 def log_times(uri: str, storage_options: Mapping[str, str] | None = None) -> dict[int, int]:

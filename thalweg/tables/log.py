@@ -27,6 +27,13 @@ class AddedFile:
     rows: int | None
     partition: Mapping[str, str | None]
     data_change: bool
+    stats: str | None = None  # Delta's statistics JSON, as the log has it
+
+    def may_hold(self, values: Mapping[str, int]) -> bool:
+        """Whether the statistics do not rule out a row with these values."""
+        told = json.loads(self.stats) if self.stats else {}
+        low, high = told.get("minValues") or {}, told.get("maxValues") or {}
+        return all(low.get(name, value) <= value <= high.get(name, value) for name, value in values.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +200,12 @@ def parse_entry(version: int, raw: bytes) -> LogEntry:
 def _added(body: Mapping[str, Any]) -> AddedFile:
     rows = json.loads(body["stats"]).get("numRecords") if body.get("stats") else None
     return AddedFile(
-        unquote(body["path"]), body["size"], rows, body.get("partitionValues") or {}, body.get("dataChange", True)
+        unquote(body["path"]),
+        body["size"],
+        rows,
+        body.get("partitionValues") or {},
+        body.get("dataChange", True),
+        body.get("stats"),
     )
 
 
