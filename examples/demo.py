@@ -74,7 +74,7 @@ def _demo(running: ExitStack, started: float) -> int:
 
     title(f"Produce {FLIGHTS:,} flights and {POISON} bad records; versions of the table arrive as they are committed")
     show("versions", "tail", "flights")
-    tail = subprocess.Popen([*THALWEG, "versions", "tail", "flights", "--since", "earliest"], env=ENVIRONMENT)
+    tail = start("versions", "tail", "flights", "--since", "earliest")
     running.callback(end, tail)
     run("produce", "flights", "--poison", str(POISON))
     wait_until_landed(metrics, ingest)
@@ -118,15 +118,7 @@ class Service:
         self.log = HOME / "logs" / f"{arguments[0]}.log"
         self.log.parent.mkdir(exist_ok=True)
         file: IO[bytes] = running.enter_context(self.log.open("wb"))
-        # A group of its own: Ctrl-C reaches the demo, which ends its services in order.
-        self.process = subprocess.Popen(
-            [*THALWEG, *arguments],
-            env=ENVIRONMENT,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self.process = start(*arguments, output=file)
         running.callback(end, self.process)
 
     def url(self, before: str) -> str:
@@ -170,10 +162,26 @@ def sample(metrics: str, name: str) -> float:
 def run(*arguments: str, check: bool = True) -> int:
     """Type a command and show what it says."""
     show(*arguments)
-    ended = subprocess.run([*THALWEG, *arguments], env=ENVIRONMENT, stdin=subprocess.DEVNULL, check=False)
-    if check and ended.returncode:
-        raise SystemExit(f"{RED}that ended with {ended.returncode}{PLAIN}; logs are in {HOME / 'logs'}")
-    return ended.returncode
+    process = start(*arguments)
+    try:
+        ended = process.wait()
+    finally:
+        end(process)
+    if check and ended:
+        raise SystemExit(f"{RED}that ended with {ended}{PLAIN}; logs are in {HOME / 'logs'}")
+    return ended
+
+
+def start(*arguments: str, output: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    """Start a command in a group of its own: Ctrl-C reaches the demo, which ends what it started in order."""
+    return subprocess.Popen(
+        [*THALWEG, *arguments],
+        env=ENVIRONMENT,
+        stdout=output,
+        stderr=subprocess.STDOUT if output else None,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

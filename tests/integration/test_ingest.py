@@ -1,5 +1,6 @@
 """One event's way from a real broker to a real table, and what happens to events that may not go it."""
 
+import json
 import struct
 import uuid
 from collections.abc import Callable, Iterator
@@ -369,4 +370,23 @@ def test_large_records_are_taken_in_smaller_blocks(world: World) -> None:
     world.send((world.value(trip(i, place=f"{i:08}" * 1_000)) for i in range(60)), partition=0)
     world.ingest(block_bytes=100_000)
     assert world.ids() == list(range(60))
+    world.check_accounts()
+
+
+def test_a_producer_that_has_never_heard_of_us_is_understood(world: World) -> None:
+    """The stock Avro serializer, its own registration, its own client."""
+    from confluent_kafka import Producer
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry.avro import AvroSerializer
+    from confluent_kafka.serialization import MessageField, SerializationContext
+
+    with SchemaRegistryClient({"url": world.settings.registry.url}) as registry:
+        serialize = AvroSerializer(registry, json.dumps(TRIP))
+        client = Producer({"bootstrap.servers": world.settings.kafka.bootstrap})
+        context = SerializationContext(world.topic, MessageField.VALUE)
+        for number in range(25):
+            client.produce(world.topic, value=serialize(trip(number), context), key=str(number))
+        assert client.flush(30) == 0
+    world.ingest()
+    assert world.ids() == list(range(25))
     world.check_accounts()
