@@ -12,7 +12,7 @@ from typing import Literal
 from schemas.datasets import QUARANTINE_SUFFIX, Dataset
 from schemas.events import VersionCommitted
 from thalweg.clock import ManualClock
-from thalweg.errors import BrokerUnavailable, LeaseLost, TableNotFound, VersionNotFound
+from thalweg.errors import BrokerUnavailable, DeclarationError, LeaseLost, TableNotFound, VersionNotFound
 from thalweg.streams.clients import Topics
 from thalweg.streams.leases import Declared, Gained, LeaseEvent, Lost
 from thalweg.streams.transactions import Message
@@ -184,7 +184,11 @@ class World:
                 for name in (dataset.name, dataset.quarantine_name)
             ]
 
-        return Announcer(group, make_lease, make_followers, _declaration, self.clock)
+        def read_declaration(key: bytes, value: bytes, partition: int) -> Dataset:
+            self.at(who, "registry")
+            return _declaration(key, value, partition)
+
+        return Announcer(group, make_lease, make_followers, read_declaration, self.clock)
 
     def writer(self, who: str, owner: str) -> Writer:
         """A transactional writer of process `who` for the id `owner`."""
@@ -208,6 +212,8 @@ class World:
 
 
 def _declaration(key: bytes, value: bytes, partition: int) -> Dataset:
+    if value == b"misplaced":
+        raise DeclarationError("it stands in the wrong partition")
     return Dataset.from_json(
         f'{{"name": "{key.decode()}", "topics": ["t"], "owner": "o", "partition": {{"field": "f"}}}}'
     )
@@ -216,10 +222,12 @@ def _declaration(key: bytes, value: bytes, partition: int) -> Dataset:
 class _Group:
     def __init__(self, world: World, who: str) -> None:
         self._world, self._who, self._read = world, who, 0
+        self.is_member = False
 
     def poll(self, wait_s: float) -> list[LeaseEvent]:
         world, who = self._world, self._who
         world.at(who, "poll")
+        self.is_member = True
         events: list[LeaseEvent] = []
         if world.told[who] and world.owner != who:
             world.told[who] = False

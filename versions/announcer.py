@@ -27,6 +27,11 @@ DECLARATION_RETRY_S = 2.0
 class Group(Protocol):
     """Membership in the group of announcers: `thalweg.streams.leases.LeaseGroup`."""
 
+    @property
+    def is_member(self) -> bool:
+        """Whether the group has given us our share, which may be none."""
+        ...
+
     def poll(self, wait_s: float) -> list[LeaseEvent]:
         """What happened, in order."""
         ...
@@ -55,12 +60,12 @@ class Announcer:
         self._leases: dict[int, Lease] = {}
         self._declarations: deque[Declared] = deque()
         self._declarations_wait_until_s = 0.0
-        self._joined = False
 
     @property
     def is_ready(self) -> bool:
         """Whether the group's answer has come and nothing keeps this process from announcing what it was assigned."""
-        return self._joined and not self._declarations and all(lease.is_ready for lease in list(self._leases.values()))
+        leases = list(self._leases.values())  # asked from the health server's thread
+        return self._group.is_member and not self._declarations and all(lease.is_ready for lease in leases)
 
     def run(self, stop: threading.Event, poll_interval_s: float) -> None:
         """Announce until `stop` is set."""
@@ -86,7 +91,6 @@ class Announcer:
     def _hear(self, event: LeaseEvent) -> None:
         match event:
             case Gained(partition):
-                self._joined = True
                 self._leases[partition] = self._make_lease(partition)
             case Lost(partition):
                 if lease := self._leases.pop(partition, None):

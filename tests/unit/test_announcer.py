@@ -4,7 +4,8 @@ import pytest
 
 from schemas.events import GAP
 from tests.announcer_world import TOPICS, Crash, Record, World
-from thalweg.errors import BrokerUnavailable, StorageUnavailable
+from thalweg.errors import BrokerUnavailable, RegistryUnavailable, StorageUnavailable
+from thalweg.streams.leases import Declared
 
 
 def announced(world: World, dataset: str = "d") -> list[tuple[str, int]]:
@@ -326,6 +327,38 @@ def test_a_withdrawn_dataset_is_left_alone(world: World) -> None:
     world.tables["d.quarantine"].commit()
     a.step(0)
     assert len(world.broker.events) == 3
+
+
+def test_a_declaration_that_cannot_be_read_is_left_out_loudly(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A misplaced one would be announced by two owners; the others must not suffer from it."""
+    world.declared.insert(0, Declared(0, 0, b"e", b"misplaced"))
+    a = world.announcer("a")
+    a.step(0)
+    assert len(announced(world)) == 3
+    assert "declaration b'e' is left out: it stands in the wrong partition" in caplog.text
+
+
+def test_declarations_wait_for_a_registry_that_is_down_and_the_rest_goes_on(world: World) -> None:
+    a = world.announcer("a")
+    a.step(0)
+    world.declare("e")
+    world.tables["e"].commit()
+    world.tables["d"].commit()
+    at_once(world, "registry", RegistryUnavailable("no answer"))
+    a.step(0)
+    assert not a.is_ready
+    assert (len(announced(world, "d")), len(announced(world, "e"))) == (4, 0)
+    world.clock.sleep(3)
+    a.step(0)
+    assert a.is_ready
+    assert len(announced(world, "e")) == 1
+
+
+def test_a_process_without_a_lease_is_ready_to_take_over(world: World) -> None:
+    b = world.announcer("b")
+    assert not b.is_ready
+    b.step(0)
+    assert b.is_ready
 
 
 def test_a_table_that_cannot_be_read_stalls_alone_and_loudly(world: World, caplog: pytest.LogCaptureFixture) -> None:

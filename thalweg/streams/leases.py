@@ -15,9 +15,6 @@ from thalweg.streams.clients import consumer, kafka_error
 
 _LOG = logging.getLogger("thalweg.streams")
 
-# After a crash nobody has the dead process's leases for this long. Taking one from a process that only was slow does no
-# harm to work that is fenced, so this is shorter than an ingest worker's.
-_SESSION_TIMEOUT_MS = 10_000
 # Records taken in one go: the caller gets to its leases in between.
 _RECORDS_AT_ONCE = 500
 
@@ -56,9 +53,8 @@ class LeaseGroup:
         self._kafka = kafka
         self._topic = topic
         self._events: list[LeaseEvent] = []
-        # KIP-848 leaves this to the broker.
-        session = {} if kafka.group_protocol == "consumer" else {"session_timeout_ms": _SESSION_TIMEOUT_MS}
-        self._consumer: Consumer = consumer(kafka, group, **session)
+        self.is_member = False  # whether the group has given us our share, which may be none
+        self._consumer: Consumer = consumer(kafka, group)
         self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
 
     def poll(self, wait_s: float) -> list[LeaseEvent]:
@@ -101,6 +97,7 @@ class LeaseGroup:
 
     def _on_assign(self, reader: Consumer, partitions: Sequence[TopicPartition]) -> None:
         reader.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_BEGINNING) for p in partitions])
+        self.is_member = True
         self._events.extend(Gained(p.partition) for p in partitions)
 
     def _on_revoke(self, _: Consumer, partitions: Sequence[TopicPartition]) -> None:
