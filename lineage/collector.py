@@ -44,11 +44,10 @@ class Collector:
     def run(self, stop: threading.Event) -> None:
         """Read until `stop` is set.
 
-        Raises BrokerUnavailable when no broker answers at start, StorageUnavailable when the store refuses, and
+        Raises BrokerUnavailable and TopicNotFound when it cannot begin, StorageUnavailable when the store refuses, and
         TopicRecreated when the topic was deleted and made again; after that, a new start reads the new one.
         """
         with Admin(self._kafka) as admin:
-            admin.ensure_own_topics()
             topic_id = admin.topic_id(self._topic)
             group = f"{self._topic}.collector"
             reader = Reader(self._kafka, group, self._topic, lambda part: self._store.positions(topic_id).get(part))

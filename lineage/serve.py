@@ -11,6 +11,7 @@ from lineage.api import make_app
 from lineage.collector import Collector
 from lineage.store import Store
 from thalweg.settings import KafkaSettings
+from thalweg.streams.admin import Admin
 from thalweg.telemetry import listen
 
 # Where the page is found unless http.port says otherwise; `lineage.api` has the same default.
@@ -24,9 +25,11 @@ _CONCURRENT_REQUESTS = 200
 def serve(kafka: KafkaSettings, store_url: str, host: str, port: int, started: Callable[[str], None]) -> None:
     """Collect and answer until SIGTERM or SIGINT. `started` is told the URL.
 
-    Raises PortTaken; ConfigurationError and StorageUnavailable as the store does; and whatever ends the collector: a
-    service that no longer collects must not look alive.
+    Raises BrokerUnavailable; PortTaken; ConfigurationError and StorageUnavailable as the store does; and whatever ends
+    the collector: a service that no longer collects must not look alive.
     """
+    with Admin(kafka) as admin:
+        admin.ensure_own_topics()  # before anything is promised: a broker that is down is told at once
     stop = threading.Event()
     with listen(host, port) as opened, Store(store_url) as store, ThreadPoolExecutor(1, "collector") as threads:
         collector = Collector(store, kafka)

@@ -39,7 +39,9 @@ def graph_tree(answer: Json) -> RenderableType:
 def trace_tree(answer: Json) -> RenderableType:
     """What made a version, or what depends on it."""
     made = answer["made"]
-    rows = f" · +{made['rows_added']:,} rows" if made["rows_added"] else ""
+    rows = f" · +{_many(made['rows_added'], 'row')}" if made["rows_added"] else ""
+    if made["data_change"] is False:
+        rows = " · same rows, new files"
     operation = f" · {escape(made['operation'])}" if made["operation"] else ""
     title = f"[bold]{escape(_short(answer['node']))}[/] version [bold cyan]{answer['version']}[/]{operation}{rows} · {made['made_at']}"
     root = Tree(title, guide_style="dim")

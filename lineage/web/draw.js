@@ -16,7 +16,7 @@ const FLOWING_MS = 90_000;
 const LEAST_ZOOM = 0.2;
 const MOST_ZOOM = 2;
 // Below this, words on nodes are hard to read.
-const READABLE = 0.72;
+const READABLE = 0.66;
 
 export class Graph {
   constructor(canvas, world, edges, nodes, choose) {

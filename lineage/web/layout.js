@@ -1,13 +1,13 @@
 // Where nodes stand: a layered drawing from left to right. Pure: the same graph gives the same picture.
 
-const COLUMN_GAP = 58;
+const COLUMN_GAP = 46;
 const ROW_GAP = 26;
 const COMPONENT_GAP = 54;
 const SWEEPS = 12;
 // A long edge passes the columns between through slots of this height.
 const SLOT = 18;
 
-export const sizeOf = (node) => (node.type === "job" ? [190, 48] : [232, node.inner?.length ? 112 : 82]);
+export const sizeOf = (node) => (node.type === "job" ? [180, 48] : [226, node.inner?.length ? 112 : 82]);
 
 // Jobs that only tend one dataset (compaction, delete, creation) become chips on it; a worker's own run, which names no
 // output, is told at its landing.
