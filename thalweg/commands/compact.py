@@ -1,9 +1,10 @@
 """`thalweg compact`: merge small files, end the life of expired dates, remove what no kept version needs."""
 
 import json
+import logging
 import signal
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 import structlog
@@ -36,7 +37,7 @@ def command(settings: Settings, datasets: tuple[str, ...], once: bool, dry_run: 
 
     As a service (until Ctrl-C or SIGTERM) it looks after every dataset that was applied, shared out among all compactors.
     """
-    configure_logging()
+    configure_logging(level=logging.WARNING if once else logging.INFO)
     if not once:
         if datasets or dry_run or as_json:
             raise ConfigurationError(
@@ -100,16 +101,17 @@ def _serve(settings: Settings) -> None:
 
 def _show(reports: Iterable[TableReport], dry_run: bool) -> None:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in ("table", "files", "size", "merged", "retired", "vacuum"):
-        table.add_column(name, justify="left" if name == "table" else "right")
+    table.add_column("table")
+    table.add_column("files", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("would be done" if dry_run else "done")
     for report in reports:
+        done = [*_merges(report, dry_run), *_retention(report, dry_run), *_vacuum(report)]
         table.add_row(
             report.table,
-            _before_after(report, "files"),
-            _before_after(report, "bytes"),
-            _merges(report, dry_run),
-            _retention(report, dry_run),
-            _vacuum(report, dry_run),
+            _before_after(report, lambda size: f"{size.files:,}"),
+            _before_after(report, lambda size: _size(size.bytes)),
+            "\n".join(done) or "nothing",
         )
     console = Console()
     if not table.row_count:
@@ -120,14 +122,11 @@ def _show(reports: Iterable[TableReport], dry_run: bool) -> None:
         console.print("[dim]Nothing was changed: this is what would be done.[/]")
 
 
-def _before_after(report: TableReport, what: str) -> str:
-    def shown(size: Size) -> str:
-        return f"{size.files:,}" if what == "files" else _size(size.bytes)
-
+def _before_after(report: TableReport, shown: Callable[[Size], str]) -> str:
     return shown(report.before) if report.after is None else f"{shown(report.before)} → {shown(report.after)}"
 
 
-def _merges(report: TableReport, dry_run: bool) -> str:
+def _merges(report: TableReport, dry_run: bool) -> list[str]:
     if dry_run:
         dates = [date for commit in report.merges_planned for date in commit.dates]
         files, into = sum(date.files for date in dates), sum(date.into for date in dates)
@@ -136,23 +135,27 @@ def _merges(report: TableReport, dry_run: bool) -> str:
             sum(done.files_before for done in report.merged),
             sum(done.files_after for done in report.merged),
         )
-    return f"{files:,} files into {into:,}" if files else "–"
+    return [f"{files:,} files merged into {into:,}"] if files else []
 
 
-def _retention(report: TableReport, dry_run: bool) -> str:
+def _retention(report: TableReport, dry_run: bool) -> list[str]:
     expiry = report.expiry
     if expiry is None or not expiry.dates:
-        return "–"
-    done = "would go" if dry_run or report.retired_in is None else f"in version {report.retired_in}"
-    return f"{len(expiry.dates):,} dates before {expiry.before}, {expiry.rows:,} rows, {done}"
+        return []
+    where = "" if dry_run else f", in version {report.retired_in}"
+    return [f"{len(expiry.dates):,} dates before {expiry.before} retired, {expiry.rows:,} rows{where}"]
 
 
-def _vacuum(report: TableReport, dry_run: bool) -> str:
-    if report.removal is None:
-        return "–"
-    removed, kept = report.removal, report.removal.kept_for_versions + report.removal.kept_for_writers
-    verb = "would go" if dry_run else "removed"
-    return f"{len(removed.files):,} files ({_size(removed.bytes)}) {verb}, {kept:,} kept"
+def _vacuum(report: TableReport) -> list[str]:
+    removal = report.removal
+    if removal is None:
+        return []
+    told = [f"{len(removal.files):,} files removed, {_size(removal.bytes)}"] if removal.files else []
+    if removal.kept_for_versions:
+        told.append(f"{removal.kept_for_versions:,} replaced files kept: earlier versions need them")
+    if removal.kept_for_writers:
+        told.append(f"{removal.kept_for_writers:,} young files kept: a writer may be about to commit them")
+    return told
 
 
 def _size(count: int) -> str:

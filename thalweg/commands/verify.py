@@ -13,6 +13,8 @@ from thalweg.clock import SystemClock
 from thalweg.settings import Settings
 
 _COUNTS = ("landed", "quarantined", "filtered", "holes", "retired", "unverifiable", "missing", "duplicate")
+# The others are shown where there is something to show: eleven columns do not fit a terminal.
+_ALWAYS = ("landed", "quarantined", "missing", "duplicate")
 
 
 @click.command("verify")
@@ -34,17 +36,19 @@ def command(settings: Settings, dataset: str, as_json: bool) -> None:
 
 
 def _show(report: Report) -> None:
-    console = Console()
+    # Off a terminal there is no width to keep to, and a cut number is a wrong number.
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    shown = [name for name in _COUNTS if name in _ALWAYS or any(getattr(p, name) for p in report.partitions)]
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("partition")
-    for name in ("from", "to", *_COUNTS, "lag"):
-        table.add_column(name, justify="right")
+    for name in ("from", "to", *shown, "lag"):
+        table.add_column(name, justify="right", no_wrap=True)
     for balance in report.partitions:
         table.add_row(
             f"{balance.topic}/{balance.partition}",
             f"{balance.start:,}",
             f"{balance.end:,}",
-            *(_count(balance, name) for name in _COUNTS),
+            *(_count(balance, name) for name in shown),
             "?" if balance.lag is None else f"{balance.lag:,}",
         )
     console.print(table)
@@ -52,7 +56,7 @@ def _show(report: Report) -> None:
         console.print(f"[dim]note:[/] {note}", highlight=False)
     for problem in report.problems:
         console.print(f"[red]problem:[/] {problem}", highlight=False)
-    console.print(_verdict(report), highlight=False)
+    console.print(_verdict(report), highlight=False, soft_wrap=True)
 
 
 def _count(balance: Balance, name: str) -> str:
