@@ -59,7 +59,9 @@ class Metrics:
         self.compactions = self._counter("compactions", "Commits that merged small files")
         self.compacted_files = self._counter("compacted_files", "Files that a merge replaced")
         self.vacuumed_files = self._counter("vacuumed_files", "Files removed because no kept version needs them")
-        self.lineage_events = self._counter("lineage_events", "Lineage events: stored, known already, or refused", ("outcome",))
+        self.lineage_events = self._counter(
+            "lineage_events", "Lineage events: stored, known already, or refused", ("outcome",)
+        )
 
     def _counter(self, name: str, text: str, labels: Iterable[str] = ("dataset",)) -> Counter:
         return Counter(f"thalweg_{name}", text, labels, registry=self.registry)
