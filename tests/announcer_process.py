@@ -28,6 +28,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "THALWEG_HOME": str(settings.home),
         "THALWEG_KAFKA__BOOTSTRAP": str(settings.kafka.bootstrap),
         "THALWEG_KAFKA__PREFIX": settings.kafka.prefix,
+        "THALWEG_KAFKA__REQUEST_TIMEOUT_S": str(settings.kafka.request_timeout_s),
         "THALWEG_KAFKA__SESSION_TIMEOUT_S": str(settings.kafka.session_timeout_s),
         "THALWEG_REGISTRY__URL": str(settings.registry.url),
         "THALWEG_TABLES__ROOT": settings.tables.root,

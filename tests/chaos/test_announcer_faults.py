@@ -4,7 +4,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from schemas.openlineage import run_id
 from tests.announcer_process import AnnouncerProcess, declare, eventually, told
 from tests.properties.test_announcer_exactly_once import Announcing
 from thalweg.settings import AnnouncerSettings, Settings
+from thalweg.stack.kafka import LocalKafka
 from thalweg.streams.clients import topics
 from thalweg.streams.feed import Feed
 
@@ -120,5 +121,39 @@ def test_thousands_of_interleavings_in_memory() -> None:
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
-        Announcing, settings=hypothesis_settings(max_examples=2000, stateful_step_count=40, deadline=None)
+        Announcing, settings=hypothesis_settings(max_examples=1000, stateful_step_count=40, deadline=None)
     )
+
+
+def test_a_broker_that_was_away_finds_the_announcer_still_at_work(
+    settings: Settings, kafkas: Callable[[str], LocalKafka]
+) -> None:
+    """Versions committed meanwhile are announced when it is back, each once."""
+    kafka = kafkas("own")
+    own = settings.kafka.model_copy(update={"bootstrap": kafka.start(), "request_timeout_s": 5.0})
+    own_settings = settings.model_copy(update={"kafka": own})
+    uri = declare(own_settings, "flights")
+    with AnnouncerProcess(own_settings) as process, committing(uri, 0.1):
+        until_more_is_told(own_settings)
+        kafka.kill()
+        time.sleep(15)
+        assert process.process.poll() is None, process.log.read_text()[-3000:]
+        kafka.start()
+        until_more_is_told(own_settings)
+    with AnnouncerProcess(own_settings):
+        is_exact(own_settings, {"flights": uri})
+
+
+def test_an_announcer_can_be_stopped_while_its_broker_is_away(
+    settings: Settings, kafkas: Callable[[str], LocalKafka]
+) -> None:
+    kafka = kafkas("own")
+    own = settings.kafka.model_copy(update={"bootstrap": kafka.start(), "request_timeout_s": 5.0})
+    own_settings = settings.model_copy(update={"kafka": own})
+    uri = declare(own_settings, "flights")
+    with AnnouncerProcess(own_settings) as process, committing(uri, 0.1):
+        until_more_is_told(own_settings)
+        kafka.kill()
+        time.sleep(2)
+        process.send(signal.SIGTERM)
+        assert process.process.wait(60) == 0
