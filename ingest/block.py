@@ -1,10 +1,14 @@
 """A block: consecutive records as consumed, held as columns so that a batch costs what a record used to cost."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+
+# Instants of 0001-01-01 and 10000-01-01, in milliseconds since 1970-01-01 UTC: beyond them, readers of tables stumble.
+_FIRST_MS, _END_MS = -62_135_596_800_000, 253_402_300_800_000
 
 Header = tuple[str, bytes | None]
 
@@ -28,7 +32,9 @@ class Block:
     keys: npt.NDArray[np.uint8]
     key_starts: npt.NDArray[np.int64]
     null_keys: npt.NDArray[np.int64]  # rows whose key is null, ascending
-    headers: dict[int, Sequence[Header]]  # by row, only where there are any
+    headers: dict[int, Sequence[Header]]  # by row, only where there are any that can be read
+    # Next offset of the partitions whose end was met beyond the last record: after it come markers or aborted records.
+    ends: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offset)
@@ -48,6 +54,12 @@ class Block:
                 offsets = offset[partition == number]
                 found.append(((topic, number), int(offsets.min()), int(offsets.max())))
         return found
+
+    def timestamps(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """The records' timestamps as timestamp[us, UTC]; null where there is none (-1) or none that readers can take."""
+        found = self.timestamp_ms[rows]
+        unknown = (found == -1) | (found < _FIRST_MS) | (found >= _END_MS)
+        return pa.array(np.where(unknown, 0, found) * 1000, pa.int64(), mask=unknown).cast(pa.timestamp("us", "UTC"))
 
     def value(self, row: int) -> bytes | None:
         """The record's value as Kafka holds it; None for a tombstone."""

@@ -1,7 +1,6 @@
 """From a block of bytes to rows with a date, or to a reason: framing, writer schema, decoding, admission."""
 
-import threading
-from collections.abc import Iterator
+from collections import OrderedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -12,20 +11,21 @@ from ingest.admit import Admission
 from ingest.block import Block
 from ingest.decode.decoder import Decoder
 from ingest.landing import Interpreted
+from ingest.patience import Patience
 from ingest.quarantine import Rejection
+from schemas.arrow import table_schema
 from schemas.datasets import Dataset
 from schemas.registry import Registry
 from schemas.wire import schema_ids
-from thalweg.clock import Clock
-from thalweg.errors import DeclarationError, RegistryUnavailable, SchemaNotFound, ThalwegError, UnsupportedSchema
+from thalweg.errors import DeclarationError, SchemaNotFound, ThalwegError, UnsupportedSchema
 
 _LOG = structlog.get_logger("ingest")
 
 # Names of the rules that are ours rather than the contract's.
 TOMBSTONE, WIRE, SCHEMA, DECODE = "tombstone", "wire", "schema", "decode"
 
-# Waits between tries while the registry is away, in seconds; the last one is repeated.
-_WAITS_S = (0.2, 0.5, 1.0, 2.0, 5.0)
+# Writer schemas whose readers are kept; the one used least lately is planned again when it is met again.
+_READERS = 500
 
 
 class _Reader:
@@ -35,27 +35,25 @@ class _Reader:
 
     def __init__(self, schema: str, dataset: Dataset) -> None:
         self.decoder = Decoder(schema)
+        table_schema(self.decoder.arrow_schema)  # refuses what events may hold and a table cannot
         self.admission = Admission(dataset, self.decoder.arrow_schema)
 
 
 class Interpreter:
     """Interprets one dataset's blocks. Not thread-safe."""
 
-    def __init__(
-        self, dataset: Dataset, registry: Registry, clock: Clock, patience_s: float, stopping: threading.Event
-    ) -> None:
+    def __init__(self, dataset: Dataset, registry: Registry, patience: Patience) -> None:
         self._dataset = dataset
         self._registry = registry
-        self._clock = clock
-        self._patience_s = patience_s
-        self._stopping = stopping
-        self._readers: dict[int, _Reader] = {}
+        self._patience = patience
+        self._readers: OrderedDict[int, _Reader] = OrderedDict()
         self._refused: set[int] = set()
+        self.steps = 0  # schemas that were read or refused: garbage with thousands of ids in a block takes minutes
 
     def read(self, block: Block, fresh: npt.NDArray[np.int64] | None) -> Interpreted:
         """Interpret the rows of a block that `fresh` names (all when None). Each ends as a row, a rejection or filtered.
 
-        Raises RegistryUnavailable when the registry stays away for longer than `patience_s`.
+        Raises RegistryUnavailable when the registry stays away for longer than the worker's patience.
         """
         rows = np.arange(len(block)) if fresh is None else fresh
         found = Interpreted([], [], rows[:0])
@@ -69,6 +67,7 @@ class Interpreter:
             rows = rows[framed[rows]]
         for schema_id in np.unique(ids[rows]).tolist():
             self._read_schema(block, schema_id, rows[ids[rows] == schema_id], found)
+            self.steps += 1
         return found
 
     def _tombstones(
@@ -83,15 +82,13 @@ class Interpreter:
         return rows[~null], rows[:0]
 
     def _read_schema(self, block: Block, schema_id: int, rows: npt.NDArray[np.int64], found: Interpreted) -> None:
-        reader = self._readers.get(schema_id)
-        if reader is None:
-            try:
-                reader = self._readers[schema_id] = _Reader(self._schema(schema_id), self._dataset)
-            except (SchemaNotFound, UnsupportedSchema, DeclarationError) as error:
-                self._warn_once(schema_id, error)
-                reason = f"schema {schema_id}: {error.message}"
-                found.rejections += [Rejection(row, SCHEMA, reason, schema_id=schema_id) for row in rows.tolist()]
-                return
+        try:
+            reader = self._reader(schema_id)
+        except (SchemaNotFound, UnsupportedSchema, DeclarationError) as error:
+            self._warn_once(schema_id, error)
+            reason = f"schema {schema_id}: {error.message}"
+            found.rejections += [Rejection(row, SCHEMA, reason, schema_id=schema_id) for row in rows.tolist()]
+            return
         found.schema_ids.add(schema_id)
         decoded = reader.decoder.decode(block.data, block.starts, rows)
         found.rejections += [Rejection(r.row, DECODE, r.reason, r.path, r.byte, schema_id) for r in decoded.rejects]
@@ -110,18 +107,16 @@ class Interpreter:
             )
         found.batches.append((batch, days, admitted))
 
-    def _schema(self, schema_id: int) -> str:
-        """The writer schema; waits while the registry is away."""
-        deadline = self._clock.monotonic_s() + self._patience_s
-        for wait_s in _waits():
-            try:
-                return self._registry.schema(schema_id)
-            except RegistryUnavailable as error:
-                if self._stopping.is_set() or self._clock.monotonic_s() + wait_s > deadline:
-                    raise
-                _LOG.warning("waiting for the registry", schema_id=schema_id, problem=error.message, next_try_s=wait_s)
-                self._clock.sleep(wait_s)
-        raise AssertionError("unreachable: waits never end")
+    def _reader(self, schema_id: int) -> _Reader:
+        """What reads this writer schema; waits while the registry is away."""
+        reader = self._readers.get(schema_id)
+        if reader is None:
+            schema = self._patience.until_answered(lambda: self._registry.schema(schema_id))
+            reader = self._readers[schema_id] = _Reader(schema, self._dataset)
+            if len(self._readers) > _READERS:
+                self._readers.popitem(last=False)
+        self._readers.move_to_end(schema_id)
+        return reader
 
     def _warn_once(self, schema_id: int, error: ThalwegError) -> None:
         if schema_id not in self._refused and len(self._refused) < 1000:
@@ -132,12 +127,6 @@ class Interpreter:
                 reason=error.message,
                 remedy=error.remedy,
             )
-
-
-def _waits() -> Iterator[float]:
-    yield from _WAITS_S
-    while True:
-        yield _WAITS_S[-1]
 
 
 def _framing_fault(block: Block, row: int) -> str:

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from ingest.block import Block
 from ingest.parts import Parts
+from ingest.patience import Patience
 from ingest.quarantine import QuarantineFile, Rejection
 from ingest.source import Partition
 from ingest.table import LandingTable
@@ -79,13 +80,21 @@ class Landing:
     """One dataset's open landing, and the offsets that its table vouches for. Not thread-safe."""
 
     def __init__(
-        self, dataset: Dataset, settings: Settings, table: LandingTable, admin: Admin, writer_name: str, clock: Clock
+        self,
+        dataset: Dataset,
+        settings: Settings,
+        table: LandingTable,
+        admin: Admin,
+        writer_name: str,
+        clock: Clock,
+        patience: Patience,
     ) -> None:
         self._dataset = dataset
         self._settings = settings
         self._admin = admin
         self._table = table
         self._writer_name = writer_name
+        self._patience = patience
         self._progress: dict[Partition, _Progress] = {}
         self._parts = Parts(table.uri, dataset.partition.column, settings.ingest, table.storage_options)
         self._quarantine = QuarantineFile(table.quarantine_uri, clock, table.storage_options)
@@ -106,9 +115,8 @@ class Landing:
         ids = self._admin.topic_ids(topics)
         self._table.bind_topics(ids)
         for topic in topics:
-            watermarks = self._admin.watermarks(topic)
-            for partition in (number for name, number in partitions if name == topic):
-                low, high = watermarks[partition]
+            held = [number for name, number in partitions if name == topic]
+            for partition, (low, high) in self._admin.watermarks(topic, held).items():
                 before = self._table.writer.transaction(app_id(self._dataset.name, ids[topic], partition))
                 start = low if before is None else before
                 _check_reach(topic, partition, start, low, high)
@@ -152,11 +160,16 @@ class Landing:
         self._account(block, "filtered", interpreted.filtered)
         for partition, _, highest in block.reach() if fresh is None else _reach_of(block, fresh):
             self._progress[partition].next = highest + 1
+        for partition, end in block.ends.items():
+            # Markers and aborted records go with the span: Kafka may remove them before another record follows.
+            if partition in self._progress:
+                self._progress[partition].next = max(self._progress[partition].next, end)
 
     def commit(self) -> Landed | None:
         """Commit what is held; None when nothing was consumed.
 
-        Raises TopicRecreated when the topic is another one now, and what TableWriter.commit raises. After an error the
+        Raises TopicRecreated when the topic is another one now, BrokerUnavailable when nobody can be asked about that for
+        longer than the worker's patience, and what TableWriter.commit raises. After an error the
         caller abandons this landing: nothing of it counts unless the table says so.
         """
         moved = {
@@ -212,7 +225,8 @@ class Landing:
 
     def _check_topic_ids(self, moved: Mapping[Partition, _Progress]) -> None:
         """A re-created topic is delivered from the middle without an error, so it is asked for after the last record."""
-        now = self._admin.topic_ids(sorted({topic for topic, _ in moved}))
+        topics = sorted({topic for topic, _ in moved})
+        now = self._patience.until_answered(lambda: self._admin.topic_ids(topics))
         for (topic, _), progress in moved.items():
             if now[topic] != progress.topic_id:
                 raise recreated(topic, progress.topic_id, now[topic])

@@ -33,6 +33,7 @@ class _Part:
 
     path: str
     partition: dict[str, str | None]
+    schema: pa.Schema
     waiting: list[pa.RecordBatch] = field(default_factory=list)
     waiting_rows: int = 0
     waiting_bytes: int = 0
@@ -101,13 +102,16 @@ class Parts:
         self._open, self._closed, self._buffered_bytes, self.rows = {}, [], 0, 0
 
     def _add(self, day: int, batch: pa.RecordBatch) -> None:
+        if day in self._open and self._open[day].schema != batch.schema:
+            self._close(day)  # the table was widened meanwhile: a file has one schema
         part = self._open.pop(day, None)
         if part is None:
             if len(self._open) >= self._settings.open_parts:
                 self._close(next(iter(self._open)))
             # The random name is what keeps a fenced writer from overwriting a committed file.
             value = str(_EPOCH + day)
-            part = _Part(f"{self._column}={value}/part-{uuid.uuid4()}.parquet", {self._column: value})
+            path = f"{self._column}={value}/part-{uuid.uuid4()}.parquet"
+            part = _Part(path, {self._column: value}, batch.schema)
         self._open[day] = part
         size = batch.nbytes
         part.waiting.append(batch)

@@ -46,14 +46,15 @@ class Pipeline:
         self._queue: queue.Queue[Block | _Commit | _Stop] = queue.Queue(queued_blocks)
         self._landed: queue.SimpleQueue[Landed] = queue.SimpleQueue()
         self._failure: BaseException | None = None
-        self.steps = 0  # blocks and commits finished; a watchdog looks whether it moves
+        self._closing = False
+        self._steps = 0
         self._thread = threading.Thread(target=self._run, name="landing", daemon=True)
         self._thread.start()
 
     @property
-    def busy(self) -> bool:
-        """Whether anything that was handed over is unfinished."""
-        return self._queue.unfinished_tasks > 0
+    def steps(self) -> int:
+        """How much was finished: blocks, commits, schemas asked for. A watchdog looks whether it moves."""
+        return self._steps + self._interpreter.steps
 
     def offer(self, block: Block, timeout_s: float) -> bool:
         """Hand over a block; False when the queue stays full for that long. Raises what the writing thread raised."""
@@ -86,7 +87,8 @@ class Pipeline:
         self._failure = None
 
     def close(self) -> None:
-        """End the thread. Anything not committed stays uncommitted."""
+        """End the thread, after what it is doing now. What is still queued is passed over, a commit too."""
+        self._closing = True
         self._queue.put(_Stop())
         self._thread.join()
 
@@ -105,12 +107,12 @@ class Pipeline:
                 if isinstance(item, _Stop):
                     return
                 # After a failure the rest of the queue is passed over: the consuming thread reads it again.
-                if self._failure is None:
+                if self._failure is None and not self._closing:
                     self._work(item)
             except BaseException as error:  # noqa: BLE001 - carried to the consuming thread, which raises it
                 self._failure = error
             finally:
-                self.steps += 1
+                self._steps += 1
                 self._queue.task_done()
 
     def _work(self, item: Block | _Commit) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -51,19 +52,22 @@ class QuarantineFile:
     def add(self, block: Block, topic_ids: Mapping[str, str], rejections: Iterable[Rejection]) -> None:
         """Keep the original bytes, place and reason of each rejected record."""
         seen = dt.datetime.fromtimestamp(self._clock.now_ms() / 1000, dt.UTC)
-        for rejection in rejections:
+        rejections = list(rejections)
+        timestamps = block.timestamps(np.array([rejection.row for rejection in rejections], np.int64)).to_pylist()
+        for rejection, timestamp in zip(rejections, timestamps, strict=True):
             row = rejection.row
             topic = block.topics[block.topic[row]]
             value, key = block.value(row), block.key(row)
+            headers = [{"key": name, "value": body} for name, body in block.headers.get(row, ())]
             record = (
                 topic,
                 topic_ids[topic],
                 int(block.partition[row]),
                 int(block.offset[row]),
-                int(block.timestamp_ms[row]) * 1000,
+                timestamp,
                 key,
                 value,
-                [{"key": name, "value": body} for name, body in block.headers.get(row, ())],
+                headers,
                 rejection.schema_id,
                 rejection.rule,
                 rejection.reason,
@@ -73,7 +77,8 @@ class QuarantineFile:
             )
             for column, item in zip(self._columns.values(), record, strict=True):
                 column.append(item)
-            self._waiting_bytes += len(value or b"") + len(key or b"") + 200
+            held = (key, value, rejection.reason, *(part for header in headers for part in header.values()))
+            self._waiting_bytes += sum(len(part or b"") for part in held) + 200
             if self._waiting_bytes > WAITING_BYTES:
                 self._write()
 

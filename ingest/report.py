@@ -26,6 +26,7 @@ class Report:
         self._terminal = sys.stderr if terminal is None and sys.stderr.isatty() else terminal
         self._metrics = metrics
         self._consumed = self._landed = self._quarantined = self._version = self._lag = 0
+        self._told: set[Partition] = set()
         self._drawn_s = self._rate_since_s = clock.monotonic_s()
         self._rate_from = 0
         self._rate = 0.0
@@ -38,6 +39,9 @@ class Report:
 
     def lag(self, by_partition: Mapping[Partition, int]) -> None:
         """How far each partition's reading is behind its end."""
+        for topic, partition in self._told - by_partition.keys():
+            self._metrics.lag.remove(self._dataset, topic, str(partition))  # another member tells it now
+        self._told = set(by_partition)
         for (topic, partition), records in by_partition.items():
             self._metrics.lag.labels(self._dataset, topic, str(partition)).set(records)
         self._lag = sum(by_partition.values())

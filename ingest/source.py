@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from ingest.block import Block, Header, join, starts_of
@@ -16,6 +17,8 @@ from thalweg.clock import Clock
 from thalweg.errors import OffsetsExpired, ThalwegError
 from thalweg.settings import KafkaSettings
 from thalweg.streams.clients import consumer, kafka_error
+
+_LOG = structlog.get_logger("ingest")
 
 # A source partition: its topic and its number.
 Partition = tuple[str, int]
@@ -40,7 +43,10 @@ class Source(Protocol):
     """Where blocks come from."""
 
     def poll(self, rows: int, size: int, timeout_s: float) -> Block | None:
-        """About `rows` records or `size` bytes of values at the most, after about `timeout_s`; None when there were none."""
+        """About `rows` records or `size` bytes at the most, after about `timeout_s`; None when nothing was read.
+
+        A block without records says that a partition's end was met beyond its last record.
+        """
         ...
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
@@ -52,11 +58,15 @@ class Source(Protocol):
         ...
 
     def reached(self, ends: Mapping[Partition, int]) -> bool:
-        """Whether every partition that this member holds, and at least one, has been read to that offset."""
+        """Whether every partition that this member holds, which may be none, has been read to that offset."""
         ...
 
     def lag(self) -> dict[Partition, int]:
         """For each partition held, the offsets between what was read and its end as last heard from the broker."""
+        ...
+
+    def starved(self) -> bool:
+        """Whether the broker has records for this member that do not arrive. Those of open transactions do not count."""
         ...
 
     def hold(self, held: bool) -> None:
@@ -83,9 +93,8 @@ class PublicSource:
         self._topics = tuple(topics)
         self._topic_index = {name: index for index, name in enumerate(self._topics)}
         self._held: dict[Partition, int] = {}  # next offset of each partition held
-        self._ends: dict[
-            Partition, int
-        ] = {}  # where the reader met the end: beyond the last record if markers follow it
+        # Where the reader met the end: beyond the last record if markers follow it, before it if a transaction is open.
+        self._ends: dict[Partition, int] = {}
         self._moved = False
         self._failure: ThalwegError | None = None
         self._consumer: Consumer = consumer(
@@ -101,7 +110,7 @@ class PublicSource:
         )
 
     def poll(self, rows: int, size: int, timeout_s: float) -> Block | None:
-        """About `rows` records or `size` bytes of values at the most, gathered for about `timeout_s`; None when there were none."""
+        """About `rows` records or `size` bytes at the most, gathered for about `timeout_s`; None when nothing was read."""
         deadline = self._clock.monotonic_s() + timeout_s
         chunks: list[_Chunk] = []
         count = held = 0
@@ -117,15 +126,15 @@ class PublicSource:
             elif messages:
                 chunks.append(_Chunk(messages, self._topic_index))
                 count += len(messages)
-                held += len(chunks[-1].values)
+                held += len(chunks[-1].values) + len(chunks[-1].keys)
             elif left <= 0:
                 break
-        if not count:
-            return None
-        block = _block(self._topics, chunks)
+        block = _block(self._topics, chunks or [_Chunk([], self._topic_index)])
         for partition, _, last in block.reach():
             self._held[partition] = last + 1
-        return block
+        block.ends = {p: end for p, end in self._ends.items() if end > self._held.get(p, end)}
+        self._held.update(block.ends)
+        return block if count or block.ends else None
 
     def seek(self, positions: Mapping[Partition, int]) -> None:
         """Read on from other offsets."""
@@ -135,22 +144,30 @@ class PublicSource:
     def acknowledge(self, positions: Mapping[Partition, int]) -> None:
         """Commit group offsets, asynchronously: the table decides where to go on, these are for lag tools."""
         held = [TopicPartition(t, p, offset) for (t, p), offset in positions.items() if (t, p) in self._held]
-        if held:
-            self._consumer.commit(offsets=held, asynchronous=True)
+        try:
+            if held:
+                self._consumer.commit(offsets=held, asynchronous=True)
+        except KafkaException as error:
+            _LOG.warning("the group was not told what has landed: lag tools are behind", reason=str(error))
 
     def reached(self, ends: Mapping[Partition, int]) -> bool:
-        """Whether every partition that this member holds, and at least one, has been read to that offset."""
-        return bool(self._held) and all(self._read_to(partition) >= ends.get(partition, 0) for partition in self._held)
+        """Whether every partition that this member holds, which may be none, has been read to that offset."""
+        return all(read_to >= ends.get(partition, 0) for partition, read_to in self._held.items())
 
     def lag(self) -> dict[Partition, int]:
         """For each partition held, offsets between what was read and its end, from what the last fetches said: no request."""
         found = {}
-        for topic, partition in self._held:
+        for (topic, partition), read_to in self._held.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
-            found[topic, partition] = (
-                max(high - self._read_to((topic, partition)), 0) if high is not None and high >= 0 else 0
-            )
+            found[topic, partition] = max(high - read_to, 0) if high is not None and high >= 0 else 0
         return found
+
+    def starved(self) -> bool:
+        """Whether the broker has records for this member that do not arrive.
+
+        The end as last heard lies beyond an open transaction; the reader meets its own end before it.
+        """
+        return any(behind and self._ends.get(p, -1) < self._held[p] for p, behind in self.lag().items())
 
     def hold(self, held: bool) -> None:
         """Pause or resume every held partition."""
@@ -215,14 +232,17 @@ class PublicSource:
         self._moved = True
         self._consumer.incremental_unassign(partitions)
 
-    def _read_to(self, partition: Partition) -> int:
-        return max(self._held[partition], self._ends.get(partition, 0))
-
     def _read_again(self, positions: Mapping[Partition, int]) -> None:
         """Assign anew with explicit offsets: unlike seek() this also works before the first fetch."""
-        if positions:
+        if not positions:
+            return
+        for partition in positions:
+            self._ends.pop(partition, None)  # it was met by a reader that is no more
+        try:
             self._consumer.incremental_unassign([TopicPartition(t, p) for t, p in positions])
             self._consumer.incremental_assign([TopicPartition(t, p, offset) for (t, p), offset in positions.items()])
+        except KafkaException as error:
+            raise kafka_error(error, "reading again from the table's offsets", self._kafka) from error
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -259,8 +279,23 @@ class _Chunk:
             if len(topic_index) == 1
             else np.fromiter(map(topic_index.__getitem__, map(Message.topic, messages)), np.int16, n)
         )
-        headers = list(map(Message.headers, messages))
+        headers = _headers(messages)
         self.headers: dict[int, list[Header]] = {i: h for i, h in enumerate(headers) if h} if any(headers) else {}
+
+
+def _headers(messages: list[Message]) -> list[list[Header] | None]:
+    """Each message's headers; None for one with a key that is not UTF-8, which the client cannot read.
+
+    No message is asked twice: after the error the client's list has a hole that crashes whoever looks at it.
+    """
+    found: list[list[Header] | None] = []
+    left = iter(messages)
+    while len(found) < len(messages):
+        try:
+            found.extend(map(Message.headers, left))
+        except (SystemError, UnicodeDecodeError):
+            found.append(None)
+    return found
 
 
 def _block(topics: tuple[str, ...], chunks: list[_Chunk]) -> Block:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from ingest.block import Block
 from schemas.arrow import check_compatible, table_schema
@@ -16,6 +15,7 @@ from thalweg.settings import TableSettings
 from thalweg.tables.commit import TableWriter
 from thalweg.tables.open import create_table
 from thalweg.tables.place import storage_options, table_uri
+from thalweg.tables.spans import app_id
 
 METADATA_COLUMNS = pa.schema(
     [
@@ -75,6 +75,14 @@ class LandingTable:
         if unknown:
             self.writer.set_properties(unknown)
 
+    def has_landed(self, ends: Mapping[tuple[str, int], int], topic_ids: Mapping[str, str]) -> bool:
+        """Whether the table as it is now has landed these partitions up to these offsets. Safe while another thread lands."""
+        now = TableWriter(self.uri, self.storage_options)
+        return all(
+            (now.transaction(app_id(self._dataset.name, topic_ids[topic], partition)) or 0) >= end
+            for (topic, partition), end in ends.items()
+        )
+
     def reopen(self) -> None:
         """See the table as it is now."""
         self.writer.adopt()
@@ -109,7 +117,7 @@ class LandingTable:
             elif (index := batch.schema.get_field_index(field.name)) >= 0:
                 arrays.append(self._formed(field, batch.column(index)))
             else:
-                arrays.append(pa.nulls(len(rows), field.type))
+                arrays.append(self._formed(field, pa.nulls(len(rows), field.type)))
         return pa.RecordBatch.from_arrays(arrays, self._columns.names)
 
     def _formed(self, field: pa.Field, column: pa.Array) -> pa.Array:
@@ -171,6 +179,6 @@ def _origin(block: Block, rows: npt.NDArray[np.int64], topic_ids: Mapping[str, s
         "_topic_id": pa.DictionaryArray.from_arrays(pa.array(block.topic[rows], pa.int16()), names),
         "_partition": pa.array(block.partition[rows]),
         "_offset": pa.array(block.offset[rows]),
-        "_timestamp": pc.multiply(pa.array(block.timestamp_ms[rows]), 1000).cast(pa.timestamp("us", "UTC")),
+        "_timestamp": block.timestamps(rows),
         "_schema_id": pa.array(schema_ids.astype(np.int32)),
     }

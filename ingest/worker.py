@@ -16,6 +16,7 @@ import structlog
 from ingest.block import Block
 from ingest.interpret import Interpreter
 from ingest.landing import Landed, Landing
+from ingest.patience import Patience
 from ingest.pipeline import Pipeline
 from ingest.report import Report
 from ingest.source import Partition, PublicSource, Source
@@ -26,7 +27,7 @@ from schemas.datasets import Dataset
 from schemas.quarantine import PARTITION_COLUMN, table_schema
 from schemas.registry import Registry
 from thalweg.clock import Clock, SystemClock
-from thalweg.errors import SchemaNotFound, TableChanged, TopicNotFound
+from thalweg.errors import OffsetsExpired, SchemaNotFound, TableChanged, TopicNotFound
 from thalweg.settings import Settings
 from thalweg.streams.admin import Admin
 from thalweg.tables.settle import Settler
@@ -37,6 +38,8 @@ _LOG = structlog.get_logger("ingest")
 POLL_S = 0.2
 # A full queue for this long means that landing is slower than Kafka's patience with a silent member may last.
 HOLD_AFTER_S = 10.0
+# How often a worker that only waits for other members to land their partitions looks at the table.
+LOOK_ELSEWHERE_S = 1.0
 # Batches dropped in a row because another writer moved the table, before the worker gives up.
 DROPS_IN_A_ROW = 20
 
@@ -55,7 +58,9 @@ class Worker:
             self._admin = opened.enter_context(Admin(settings.kafka))
             self._registry = opened.enter_context(closing(Registry(settings.registry)))
             self._table = LandingTable(dataset, settings.tables, self._newest_event_schema(), self._topic_ids())
-            self._landing = Landing(dataset, settings, self._table, self._admin, self._name, self._clock)
+            # Half of what the watchdog allows: what is away is named before the worker counts as stalled.
+            patience = Patience(self._clock, settings.ingest.stall_s / 2, self._stopping)
+            self._landing = Landing(dataset, settings, self._table, self._admin, self._name, self._clock, patience)
             self._settler = Settler(
                 dataset.name,
                 self._table.uri,
@@ -64,13 +69,14 @@ class Worker:
                 PARTITION_COLUMN,
                 self._table.storage_options,
             )
-            interpreter = Interpreter(dataset, self._registry, self._clock, settings.ingest.stall_s, self._stopping)
+            interpreter = Interpreter(dataset, self._registry, patience)
             self._pipeline = Pipeline(
                 self._landing, self._table, interpreter, settings.ingest.queued_blocks, self._clock, self._settle
             )
-            opened.callback(self._pipeline.close)
             self._opened = opened.pop_all()
         self._source: Source | None = None
+        self._joined = False  # the group has told this member its partitions, which may be none
+        self._looked_elsewhere_s = 0.0
         self._held_rows = self._held_bytes = self._drops = self._beats = 0
         self._giving_up = False
         self._commit_at: float | None = None  # monotonic seconds
@@ -98,7 +104,8 @@ class Worker:
         signal.signal(signal.SIGINT, on_signal)
 
     def run(self, *, until_caught_up: bool = False) -> None:
-        """Consume, land, commit, until `stop`; with `until_caught_up`, also once everything that is in the topics now has landed.
+        """Consume, land, commit, until `stop`; with `until_caught_up`, also once everything that is in the topics now has landed,
+        through this worker or through other members of its group.
 
         Raises what stops it for good: TopicRecreated, OffsetsExpired, RegistryUnavailable, StorageUnavailable …
         """
@@ -111,13 +118,10 @@ class Worker:
             gc.freeze()
             gc.disable()
             with Watchdog(self._settings.ingest.stall_s, self._clock, lambda: self._beats + self._pipeline.steps):
-                while not self._stopping.is_set() and not (ends is not None and self._source.reached(ends)):
-                    self._step(self._source)
-                self._finish()
-        except TableChanged as change:
-            _LOG.warning("dropped the last batch: another writer moved the table", reason=change.message)
+                self._consume(self._source, ends)
         finally:
             self._giving_up = True
+            self._stopping.set()
             self._close()
 
     def _close(self) -> None:
@@ -128,12 +132,43 @@ class Worker:
             opened.callback(self._report.close)
             if self._source is not None:
                 opened.callback(self._source.close)
+            # First of all: what is queued must not be committed when partitions are given back.
+            opened.callback(self._pipeline.close)
+
+    def _consume(self, source: Source, ends: Mapping[Partition, int] | None) -> None:
+        """Step by step, until told to stop or until `ends` have landed."""
+        while not self._stopping.is_set():
+            if ends is not None and self._caught_up(source, ends):
+                try:
+                    self._finish()
+                except TableChanged as change:
+                    self._drop(source, change)
+                else:
+                    return
+            self._step(source)
+        try:
+            self._finish()
+        except TableChanged as change:
+            _LOG.warning("dropped the last batch: another writer moved the table", reason=change.message)
+
+    def _caught_up(self, source: Source, ends: Mapping[Partition, int]) -> bool:
+        """Whether this member has read its partitions to their ends, and other members have landed theirs."""
+        if not self._joined or not source.reached(ends):
+            return False
+        elsewhere = {partition: end for partition, end in ends.items() if partition not in self._landing.positions}
+        if not elsewhere:
+            return True
+        now_s = self._clock.monotonic_s()
+        if now_s - self._looked_elsewhere_s < LOOK_ELSEWHERE_S:
+            return False
+        self._looked_elsewhere_s = now_s
+        return self._table.has_landed(elsewhere, self._topic_ids())
 
     def _step(self, source: Source) -> None:
         """One round: take a block, hand it over, commit when due, pass on what has landed."""
         try:
             block = source.poll(self._settings.ingest.block_rows, self._settings.ingest.block_bytes, POLL_S)
-            if block is not None or not any(source.lag().values()):
+            if block is not None or not source.starved():
                 self._beats += 1  # waiting for records that the broker says are there is no progress
             if block is not None:
                 self._hand_over(source, block)
@@ -141,13 +176,20 @@ class Worker:
                 self._ask_for_commit()
             self._pass_on(source)
         except TableChanged as change:
-            self._drops += 1
-            if self._drops > DROPS_IN_A_ROW:
-                raise
-            _LOG.warning(
-                "dropped a batch, reading it again from the table's offsets", reason=change.message, drops=self._drops
-            )
-            source.seek(self._abandon())
+            self._drop(source, change)
+        except OffsetsExpired:
+            self._finish()  # what was read before is gone from Kafka too: it is nowhere else
+            raise
+
+    def _drop(self, source: Source, change: TableChanged) -> None:
+        """Another writer moved the table: read again from where it now stands. Raises when that happens again and again."""
+        self._drops += 1
+        if self._drops > DROPS_IN_A_ROW:
+            raise change
+        _LOG.warning(
+            "dropped a batch, reading it again from the table's offsets", reason=change.message, drops=self._drops
+        )
+        source.seek(self._abandon())
 
     def _hand_over(self, source: Source, block: Block) -> None:
         """Give the block to the writing thread; while that is busy, keep the membership and stop fetching."""
@@ -156,8 +198,10 @@ class Worker:
             waited_s += POLL_S
             if waited_s >= HOLD_AFTER_S:
                 source.hold(True)
-                self._pipeline.drain()
-                source.hold(False)
+                try:
+                    self._pipeline.drain()
+                finally:
+                    source.hold(False)  # reading again from other offsets would not lift it
         self._held_rows += len(block)
         self._held_bytes += block.value_bytes
         if self._commit_at is None:
@@ -181,6 +225,8 @@ class Worker:
         for landed in self._pipeline.landed():
             self._drops = 0
             source.acknowledge(landed.positions)
+            # Libraries make cycles (each Parquet footer is one), which nobody else looks for while the collector is off.
+            gc.collect()
         self._report.lag(source.lag())
 
     def assigned(self, partitions: list[Partition]) -> Mapping[Partition, int]:
@@ -193,6 +239,7 @@ class Worker:
             _LOG.warning("dropped a batch while partitions were assigned", reason=change.message)
             moved = self._abandon()
         starts = self._landing.take(partitions)
+        self._joined = True
         _LOG.info(
             "partitions assigned", dataset=self._dataset.name, starts={f"{t}[{p}]": o for (t, p), o in starts.items()}
         )
@@ -276,4 +323,10 @@ class Worker:
         return None
 
     def _ends(self) -> dict[Partition, int]:
-        return {(t, p): high for t in self._dataset.topics for p, (_, high) in self._admin.watermarks(t).items()}
+        """Where partitions end that hold anything."""
+        return {
+            (topic, partition): high
+            for topic in self._dataset.topics
+            for partition, (low, high) in self._admin.watermarks(topic).items()
+            if high > low
+        }

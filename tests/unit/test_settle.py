@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
+from ingest import quarantine
 from ingest.block import Block, join, starts_of
 from ingest.quarantine import QuarantineFile, Rejection
 from schemas.quarantine import PARTITION_COLUMN, table_schema
@@ -117,7 +119,7 @@ def test_two_that_settle_at_once_add_each_file_once(place: Place, monkeypatch: p
     place.land(1)
     other = place.settler()
     start = Settler._start
-    raced = []
+    raced: list[int] = []
 
     def racing(self: Settler, app: str) -> object:
         found = start(self, app)
@@ -149,3 +151,45 @@ def test_the_mark_follows_when_nothing_is_rejected_for_long(place: Place, monkey
     assert Log(place.quarantine).read(Log(place.quarantine).latest()).transactions
     place.land(1)
     assert place.settler().settle(place.writer.table_id, place.writer.version) == 1
+
+
+def test_timestamps_that_no_reader_takes_are_null_and_stop_nothing(place: Place) -> None:
+    """Kafka takes any 64-bit number: microseconds sent as milliseconds are the year 50000, and -1 stands for none."""
+    odd = [
+        0,
+        -1,
+        -62_135_596_800_000,
+        -62_135_596_800_001,
+        253_402_300_799_999,
+        253_402_300_800_000,
+        2**63 - 1,
+        -(2**63),
+    ]
+    block = block_of([b"bad"] * len(odd))
+    block.timestamp_ms = np.array(odd, np.int64)
+    file = QuarantineFile(place.quarantine, ManualClock())
+    file.add(block, {"t": "id"}, [Rejection(row, "wire", "no framing") for row in range(len(odd))])
+    written = file.close()
+    assert written is not None
+    stored = pq.read_table(Path(place.quarantine) / written.path, partitioning=None)["timestamp"]
+    assert stored.cast(pa.int64()).to_pylist() == [
+        0,
+        None,
+        -62_135_596_800_000_000,
+        None,
+        253_402_300_799_999_000,
+        None,
+        None,
+        None,
+    ]
+
+
+def test_headers_count_as_bytes_that_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine, "WAITING_BYTES", 10_000)
+    block = block_of([b"bad"] * 10)
+    block.headers = {row: [("h", b"x" * 4_000)] for row in range(10)}
+    file = QuarantineFile(place.quarantine, ManualClock())
+    for row in range(10):
+        file.add(block, {"t": "id"}, [Rejection(row, "wire", "no framing")])
+        assert len(file._columns["topic"]) < 3
+    file.abandon()

@@ -90,13 +90,14 @@ class Admin:
             raise self._topic_error(name, error) from error
         return len(topic.partitions)
 
-    def watermarks(self, name: str) -> dict[int, tuple[int, int]]:
-        """For each partition: the first offset still there, and the offset that the next record will get."""
+    def watermarks(self, name: str, partitions: Iterable[int] | None = None) -> dict[int, tuple[int, int]]:
+        """For each partition (all when None): the first offset still there, and the offset that the next record will get."""
         if self._watermark_reader is None:
             self._watermark_reader = Consumer(
                 {**_client(self._kafka), "group.id": f"{self._kafka.prefix}.watermarks", "enable.auto.commit": False}
             )
-        return {partition: self._watermarks(name, partition) for partition in range(self.partitions(name))}
+        asked = range(self.partitions(name)) if partitions is None else partitions
+        return {partition: self._watermarks(name, partition) for partition in asked}
 
     def _watermarks(self, name: str, partition: int) -> tuple[int, int]:
         """Ask until the partition's leader is ready: a broker shows a new topic before it serves its first partition."""
