@@ -219,4 +219,4 @@ def _is_in_gap(told: list[VersionCommitted], version: int) -> bool:
 
 
 TestAnnouncing = Announcing.TestCase
-TestAnnouncing.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestAnnouncing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
