@@ -19,6 +19,7 @@ from ingest.landing import Landed, Landing
 from ingest.patience import Patience
 from ingest.pipeline import Pipeline
 from ingest.report import Report
+from ingest.run_events import RunEvents
 from ingest.source import Partition, PublicSource, Source
 from ingest.table import LandingTable
 from ingest.watchdog import Watchdog
@@ -117,8 +118,11 @@ class Worker:
             gc.collect()
             gc.freeze()
             gc.disable()
-            with Watchdog(self._settings.ingest.stall_s, self._clock, lambda: self._beats + self._pipeline.steps):
-                self._consume(self._source, ends)
+            with (
+                RunEvents(self._settings.kafka, self._dataset, self._name, self._clock) as told,
+                Watchdog(self._settings.ingest.stall_s, self._clock, lambda: self._beats + self._pipeline.steps),
+            ):
+                self._consume(self._source, ends, told)
         finally:
             self._giving_up = True
             self._stopping.set()
@@ -135,7 +139,7 @@ class Worker:
             # First of all: what is queued must not be committed when partitions are given back.
             opened.callback(self._pipeline.close)
 
-    def _consume(self, source: Source, ends: Mapping[Partition, int] | None) -> None:
+    def _consume(self, source: Source, ends: Mapping[Partition, int] | None, told: RunEvents) -> None:
         """Step by step, until told to stop or until `ends` have landed."""
         while not self._stopping.is_set():
             if ends is not None and self._caught_up(source, ends):
@@ -146,6 +150,7 @@ class Worker:
                 else:
                     return
             self._step(source)
+            told.beat()
         try:
             self._finish()
         except TableChanged as change:

@@ -21,7 +21,7 @@ from schemas.registry import Registry
 from thalweg.clock import SystemClock
 from thalweg.settings import Settings
 from thalweg.streams.admin import Admin, TopicSpec
-from thalweg.streams.clients import producer
+from thalweg.streams.clients import producer, topics
 from thalweg.tables.log import Log, LogEntry
 from thalweg.tables.place import table_uri
 
@@ -68,7 +68,7 @@ class World:
             )
         )
         self.admin = Admin(settings.kafka)
-        self.admin.create_topics([TopicSpec(self.topic, partitions)])
+        self.admin.create_topics([TopicSpec(self.topic, partitions), TopicSpec(topics(settings.kafka).lineage, 1)])
         self.registry = Registry(settings.registry)
         self.schema_id = self.register(TRIP)
         self.uri = table_uri(settings.tables, name)

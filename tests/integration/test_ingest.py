@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 
 import pytest
+from confluent_kafka import TopicPartition
 from deltalake import DeltaTable
 from deltalake.schema import Field
 
@@ -22,7 +23,7 @@ from thalweg.errors import (
     TopicTruncated,
 )
 from thalweg.settings import Settings
-from thalweg.streams.clients import producer
+from thalweg.streams.clients import consumer, producer, topics
 from thalweg.tables.commit import Advance, TableWriter
 from thalweg.tables.open import create_table
 from thalweg.tables.spans import app_id
@@ -243,8 +244,6 @@ def remake(world: World) -> None:
 
 
 def test_offsets_that_expired_before_they_landed_stop_ingest(world: World) -> None:
-    from confluent_kafka import TopicPartition
-
     world.send_trips(range(10), partition=0)
     world.ingest()
     world.send_trips(range(10, 30), partition=0)
@@ -390,3 +389,29 @@ def test_a_producer_that_has_never_heard_of_us_is_understood(world: World) -> No
     world.ingest()
     assert world.ids() == list(range(25))
     world.check_accounts()
+
+
+def test_a_worker_tells_lineage_when_it_starts_ends_and_fails(world: World) -> None:
+    world.send_trips(range(10), partition=0)
+    world.ingest()
+    failing = world.worker()
+    remake(world)
+    with pytest.raises(TopicRecreated):
+        failing.run(until_caught_up=True)
+    told = [json.loads(value) for value in read_all(world, topics(world.settings.kafka).lineage)]
+    assert [event["eventType"] for event in told] == ["START", "COMPLETE", "START", "FAIL"]
+    assert {event["job"]["name"] for event in told} == {"trips.ingest"}
+    assert told[0]["run"]["runId"] == told[1]["run"]["runId"] != told[2]["run"]["runId"]
+    assert "deleted and made again" in told[3]["run"]["facets"]["errorMessage"]["message"]
+
+
+def read_all(world: World, topic: str) -> list[bytes]:
+    """All values of a topic with one partition."""
+    end = world.admin.watermarks(topic)[0][1]
+    reader = consumer(world.settings.kafka, "reader")
+    reader.assign([TopicPartition(topic, 0, 0)])
+    found: list[bytes] = []
+    while len(found) < end:
+        found += [message.value() for message in reader.consume(100, 1.0) if message.error() is None]
+    reader.close()
+    return found
