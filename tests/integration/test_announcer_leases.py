@@ -111,6 +111,13 @@ def test_the_coordinator_knows_who_was_expelled(
     assert not silent.group.confirm(0)
     assert heir.group.confirm(0)
 
+    def shared_again() -> bool:
+        heir.poll()
+        silent.poll()
+        return bool(silent.leases) and not silent.leases & heir.leases and silent.leases | heir.leases == EVERYTHING
+
+    eventually(shared_again)
+
 
 def test_declarations_come_from_the_beginning_and_live(
     settings: Settings, kafka: KafkaSettings, member: Callable[[KafkaSettings], Member]

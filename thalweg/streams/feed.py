@@ -1,5 +1,6 @@
 """Reading a topic of ours from a chosen start, committed records only, with or without a remembered position."""
 
+import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +20,12 @@ from thalweg.streams.compacted import partition_of
 _POLL_S = 0.2
 # A position is written to the group this often; what came since a crash comes again.
 _COMMIT_INTERVAL_MS = 1000
+# Handling one record may take hours (a training run); after the default of five minutes the group would take the
+# partition away, and the same record would come again for ever. A process that died is known by its silent heartbeat.
+# The price: a member that joins waits for busy ones. A day is librdkafka's limit.
+_MAX_POLL_INTERVAL_MS = 86_400_000
+
+_LOG = logging.getLogger("thalweg.streams")
 
 Start = Literal["earliest", "latest"] | datetime
 
@@ -76,6 +83,7 @@ class Feed(Iterator[FeedRecord]):
                 enable_partition_eof=True,
                 enable_auto_commit=True,
                 auto_commit_interval_ms=_COMMIT_INTERVAL_MS,
+                max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
             )
             self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
@@ -119,7 +127,9 @@ class Feed(Iterator[FeedRecord]):
                 f"{self._topic}[{message.partition()}]: the position to read from is not in the topic any more",
                 "read on under another group name, from since='earliest'",
             )
-        elif not error.retriable():
+        elif error.code() == KafkaError._MAX_POLL_EXCEEDED:
+            _LOG.warning("reading %s: %s", self._topic, error.str())
+        else:
             raise kafka_error(error, f"reading {self._topic}", self._kafka)
         return True
 

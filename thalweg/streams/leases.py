@@ -8,13 +8,16 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from thalweg.settings import KafkaSettings
 from thalweg.streams.clients import consumer, kafka_error
 
 _LOG = logging.getLogger("thalweg.streams")
 
+# The client mends these by itself: metadata of a topic that was just created, and a process that slept for long, which is
+# told that it lost its leases and joins again.
+_PASSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._MAX_POLL_EXCEEDED}
 # Records taken in one go: the caller gets to its leases in between.
 _RECORDS_AT_ONCE = 500
 
@@ -60,7 +63,7 @@ class LeaseGroup:
     def poll(self, wait_s: float) -> list[LeaseEvent]:
         """Return what happened, in order; wait at most `wait_s` for the first thing.
 
-        Raises BrokerUnavailable for errors that the client does not mend by itself: a missing right, a missing topic.
+        Raises BrokerUnavailable for errors that the client does not mend by itself, such as a missing right.
         """
         message, taken = self._consumer.poll(wait_s), 0
         while message is not None:
@@ -90,7 +93,7 @@ class LeaseGroup:
         error = message.error()
         if error is None:
             self._events.append(Declared(message.partition(), message.offset(), message.key() or b"", message.value()))
-        elif error.retriable():
+        elif error.code() in _PASSING:
             _LOG.warning("reading %s: %s: %s", self._topic, error.name(), error.str())
         else:
             raise kafka_error(error, f"reading {self._topic}", self._kafka)

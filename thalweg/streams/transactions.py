@@ -23,6 +23,13 @@ _FENCED = {
     KafkaError.INVALID_PRODUCER_ID_MAPPING,
     KafkaError.INVALID_TXN_STATE,
 }
+# A partition that was just created, or whose broker just went, has no leader for a moment.
+_UNSETTLED = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,
+}
 # Above a commit's longest wait (`request_timeout_s`, 15 s by default), below the broker's limit of 15 minutes.
 _TRANSACTION_TIMEOUT_MS = 60_000
 # Before compression; the broker's own limit (1 MB by default) is on the compressed batch.
@@ -132,10 +139,16 @@ def read_latest(kafka: KafkaSettings, topic: str, partition: int) -> dict[bytes,
 def _high_watermark(kafka: KafkaSettings, topic: str, partition: int) -> int:
     # A read_committed client would be told the last stable offset.
     asker = consumer(kafka, f"{kafka.prefix}.read-latest", isolation_level="read_uncommitted")
+    waited_s = 0.0
     try:
-        return int(asker.get_watermark_offsets(TopicPartition(topic, partition), kafka.request_timeout_s)[1])
-    except KafkaException as error:
-        raise kafka_error(error, f"asking for the end of {topic}[{partition}]", kafka) from error
+        while True:
+            try:
+                return int(asker.get_watermark_offsets(TopicPartition(topic, partition), kafka.request_timeout_s)[1])
+            except KafkaException as error:
+                if error.args[0].code() not in _UNSETTLED or waited_s > kafka.request_timeout_s:
+                    raise kafka_error(error, f"asking for the end of {topic}[{partition}]", kafka) from error
+                asker.poll(_POLL_S)  # waits: it is assigned nothing
+                waited_s += _POLL_S
     finally:
         asker.close()
 
