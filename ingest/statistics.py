@@ -15,8 +15,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-# Delta's default of delta.dataSkippingNumIndexedCols.
-INDEXED_COLUMNS = 32
 # Longer strings are cut: bounds need not be values that occur.
 STRING_CHARACTERS = 64
 _LAST_CODE_POINT = 0x10FFFF
@@ -27,26 +25,35 @@ def statistics(footer: pq.FileMetaData, schema: pa.Schema, without_bounds: Itera
     """Statistics JSON of one file: numRecords, minValues, maxValues, nullCount.
 
     `schema` is the file's Arrow schema; `without_bounds` names columns whose bounds are not to be trusted (NaN was seen).
+
+    A file with a column whose bounds cannot be told gets no bounds at all: where others have some, delta-rs' pyarrow
+    reader takes the missing ones for "matches nothing" (seen with 1.6.3). Columns that are all null need none.
     """
-    low: dict[str, str] = {}
-    high: dict[str, str] = {}
+    bounds: dict[str, tuple[str, str]] = {}
     nulls: dict[str, int] = {}
     doubtful = set(without_bounds)
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
-    for path, name in _primitive_columns(footer, schema)[:INDEXED_COLUMNS]:
-        columns = [group.column(path) for group in groups]
-        if not all(column.is_stats_set for column in columns):
+    for path, name in _primitive_columns(footer, schema):
+        found = [group.column(path).statistics for group in groups]
+        if any(s is None or not s.has_null_count for s in found):
+            doubtful.add(name)
             continue
-        found = [column.statistics for column in columns]
-        if all(s.has_null_count for s in found):
-            nulls[name] = sum(s.null_count for s in found)
+        nulls[name] = sum(s.null_count for s in found)
         bounded = [s for s in found if s.num_values > 0]
-        if name in doubtful or not bounded or not all(s.has_min_max for s in bounded):
+        kind = schema.field(name).type
+        if not bounded or not _has_order(kind):
             continue
-        bounds = _bounds(min(s.min for s in bounded), max(s.max for s in bounded), schema.field(name).type)
-        if bounds is not None:
-            low[name], high[name] = bounds
-    return f'{{"numRecords":{footer.num_rows},"minValues":{_object(low)},"maxValues":{_object(high)},"nullCount":{json.dumps(nulls)}}}'
+        told = None
+        if name not in doubtful and all(s.has_min_max for s in bounded):
+            told = _bounds(min(s.min for s in bounded), max(s.max for s in bounded))
+        if told is None:
+            doubtful.add(name)
+        else:
+            bounds[name] = told
+    told_bounds = {} if doubtful else bounds
+    low = _object({name: low for name, (low, _) in told_bounds.items()})
+    high = _object({name: high for name, (_, high) in told_bounds.items()})
+    return f'{{"numRecords":{footer.num_rows},"minValues":{low},"maxValues":{high},"nullCount":{json.dumps(nulls, ensure_ascii=False)}}}'
 
 
 def _primitive_columns(footer: pq.FileMetaData, schema: pa.Schema) -> list[tuple[int, str]]:
@@ -56,15 +63,19 @@ def _primitive_columns(footer: pq.FileMetaData, schema: pa.Schema) -> list[tuple
     return [(i, path) for i, path in enumerate(leaves) if path.split(".")[0] not in nested]
 
 
-def _bounds(low: Any, high: Any, kind: pa.DataType) -> tuple[str, str] | None:
-    """Both bounds as JSON text, or None for types that have no order readers agree on."""
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    if pa.types.is_boolean(kind) or pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind):
-        return None
+def _has_order(kind: pa.DataType) -> bool:
+    """Whether readers agree on an order of such values; of bytes they do not, and Delta keeps no bounds."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return not (pa.types.is_binary(kind) or pa.types.is_fixed_size_binary(kind))
+
+
+def _bounds(low: Any, high: Any) -> tuple[str, str] | None:
+    """Both bounds as JSON text, or None where they cannot be told."""
+    if isinstance(low, bool):
+        return json.dumps(low), json.dumps(high)
     if isinstance(low, str):
         rounded = round_up(high)
-        return None if rounded is None else (json.dumps(low[:STRING_CHARACTERS]), json.dumps(rounded))
+        return None if rounded is None else (_text(low[:STRING_CHARACTERS]), _text(rounded))
     if isinstance(low, float):
         if not (math.isfinite(low) and math.isfinite(high)):
             return None
@@ -99,5 +110,10 @@ def _instant(value: dt.datetime) -> str:
     return f"{text}Z" if value.tzinfo is not None else text
 
 
+def _text(value: str) -> str:
+    """JSON text as UTF-8: delta-rs 1.6.3 misreads the escaped surrogate pairs of characters beyond the first plane."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def _object(members: dict[str, str]) -> str:
-    return "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in members.items()) + "}"
+    return "{" + ",".join(f"{_text(name)}:{value}" for name, value in members.items()) + "}"

@@ -7,6 +7,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -33,6 +34,7 @@ KINDS: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
         st.datetimes().map(lambda instant: instant.replace(tzinfo=dt.UTC)),
     ),
     "day": (pa.date32(), st.dates()),
+    "flag": (pa.bool_(), st.booleans()),
     "price": (pa.decimal128(38, 2), st.decimals(-(10**35), 10**35, places=2)),
 }
 
@@ -76,6 +78,8 @@ def test_every_value_lies_within_its_files_bounds(kind: str, tmp_path_factory: p
                 assert dt.date.fromisoformat(low) <= value <= dt.date.fromisoformat(high)
             elif kind == "string":
                 assert low.encode() <= value.encode() <= high.encode()
+            elif kind == "flag":
+                assert low <= value <= high
             elif kind in ("double", "float"):
                 assert math.isfinite(value)
                 assert float(low) <= value <= float(high), "a reader parses the text back to the same double"
@@ -129,6 +133,32 @@ def test_a_pruned_read_finds_what_a_full_scan_finds(
     for target in (probe, values[0]):
         pruned = table.to_pyarrow_dataset().to_table(filter=pc.field("v") >= target)
         assert sorted(pruned["v"].to_pylist()) == sorted(v for v in values if v >= target)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+def test_no_column_of_an_odd_file_hides_another(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """NaN, infinities, bytes, nulls only, flags: a filter on any column finds what a full scan finds."""
+    uri = str(tmp_path_factory.mktemp("odd") / "t")
+    kinds = {name: KINDS[name] for name in ("long", "double", "flag", "string")} | {
+        "bytes": (pa.binary(), st.binary(max_size=3))
+    }
+    columns = pa.schema([(name, kind) for name, (kind, _) in kinds.items()])
+    create_table(uri, columns.append(pa.field("date", pa.date32())), ["date"], {})
+    rows = data.draw(
+        st.lists(st.fixed_dictionaries({n: st.none() | v for n, (_, v) in kinds.items()}), min_size=1, max_size=6)
+    )
+    parts = Parts(uri, "date", IngestSettings())
+    parts.append(pa.RecordBatch.from_pylist(rows, columns), np.zeros(len(rows), np.int32))
+    TableWriter(uri).commit(parts.close(), {"app": Advance(None, 1)}, {})
+    dataset = DeltaTable(uri).to_pyarrow_dataset()
+    everything = dataset.to_table()
+    for name in kinds:
+        for condition in (
+            pc.field(name) == next((r[name] for r in rows if r[name] is not None), None),
+            pc.field(name).is_null(),
+        ):
+            assert dataset.to_table(filter=condition).num_rows == everything.filter(condition).num_rows, name
 
 
 def test_add_actions_are_raw_paths(tmp_path: Path) -> None:
