@@ -26,11 +26,11 @@ def statistics(footer: pq.FileMetaData, schema: pa.Schema, without_bounds: Itera
 
     `schema` is the file's Arrow schema; `without_bounds` names columns whose bounds are not to be trusted (NaN was seen).
 
-    A file with a column whose bounds cannot be told gets no bounds at all: where others have some, delta-rs' pyarrow
-    reader takes the missing ones for "matches nothing" (seen with 1.6.3). Columns that are all null need none.
+    A file with a column whose bounds cannot be told gets numRecords only: where other columns have bounds, delta-rs'
+    pyarrow reader takes the missing ones for "matches nothing" (seen with 1.6.3). Columns that are all null need none.
     """
     bounds: dict[str, tuple[str, str]] = {}
-    nulls: dict[str, int] = {}
+    nulls: dict[str, str] = {}
     doubtful = set(without_bounds)
     groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
     for path, name in _primitive_columns(footer, schema):
@@ -38,7 +38,7 @@ def statistics(footer: pq.FileMetaData, schema: pa.Schema, without_bounds: Itera
         if any(s is None or not s.has_null_count for s in found):
             doubtful.add(name)
             continue
-        nulls[name] = sum(s.null_count for s in found)
+        nulls[name] = str(sum(s.null_count for s in found))
         bounded = [s for s in found if s.num_values > 0]
         kind = schema.field(name).type
         if not bounded or not _has_order(kind):
@@ -50,10 +50,11 @@ def statistics(footer: pq.FileMetaData, schema: pa.Schema, without_bounds: Itera
             doubtful.add(name)
         else:
             bounds[name] = told
-    told_bounds = {} if doubtful else bounds
-    low = _object({name: low for name, (low, _) in told_bounds.items()})
-    high = _object({name: high for name, (_, high) in told_bounds.items()})
-    return f'{{"numRecords":{footer.num_rows},"minValues":{low},"maxValues":{high},"nullCount":{json.dumps(nulls, ensure_ascii=False)}}}'
+    if doubtful:
+        return f'{{"numRecords":{footer.num_rows}}}'
+    low = _object({name: low for name, (low, _) in bounds.items()})
+    high = _object({name: high for name, (_, high) in bounds.items()})
+    return f'{{"numRecords":{footer.num_rows},"minValues":{low},"maxValues":{high},"nullCount":{_object(nulls)}}}'
 
 
 def _primitive_columns(footer: pq.FileMetaData, schema: pa.Schema) -> list[tuple[int, str]]:

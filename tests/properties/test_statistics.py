@@ -66,10 +66,14 @@ def test_every_value_lies_within_its_files_bounds(kind: str, tmp_path_factory: p
         found = json.loads(file_of(folder, kind, values), parse_float=Decimal)
         present = [v for v in values if v is not None]
         assert found["numRecords"] == len(values)
+        if "minValues" not in found:
+            assert any(isinstance(v, float) and not math.isfinite(v) for v in present) or kind == "string"
+            return
         assert found["nullCount"]["v"] == len(values) - len(present)
         low, high = found["minValues"].get("v"), found["maxValues"].get("v")
         if low is None:
             assert high is None
+            assert not present
             return
         for value in present:
             if kind == "instant":
@@ -103,7 +107,7 @@ def test_a_string_of_last_code_points_has_no_maximum() -> None:
 
 def test_bounds_are_left_out_where_a_nan_was_seen(tmp_path: Path) -> None:
     found = json.loads(file_of(tmp_path, "double", [1.0, float("nan")]))
-    assert "v" not in found["minValues"]
+    assert found == {"numRecords": 2}
     assert json.loads(file_of(tmp_path, "double", [1.0, 2.0]))["maxValues"]["v"] == 2.0
 
 
@@ -135,7 +139,7 @@ def test_a_pruned_read_finds_what_a_full_scan_finds(
         assert sorted(pruned["v"].to_pylist()) == sorted(v for v in values if v >= target)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_no_column_of_an_odd_file_hides_another(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """NaN, infinities, bytes, nulls only, flags: a filter on any column finds what a full scan finds."""

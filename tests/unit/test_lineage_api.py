@@ -161,7 +161,7 @@ def test_a_packed_event_is_taken_in(client: TestClient) -> None:
         (b"{}", {"content-type": "text/plain"}, 415),  # what a foreign web page may send without being asked
         (b"{}", {}, 415),
         (b" " * (MAX_EVENT_BYTES + 1), JSON, 413),
-        (gzip.compress(b" " * (MAX_EVENT_BYTES * 20, mtime=0)), {**JSON, "content-encoding": "gzip"}, 413),
+        (gzip.compress(b" " * (MAX_EVENT_BYTES * 20), mtime=0), {**JSON, "content-encoding": "gzip"}, 413),
         (b"not gzip", {**JSON, "content-encoding": "gzip"}, 400),
         (gzip.compress(b"{}" * 1000, mtime=0)[:-20], {**JSON, "content-encoding": "gzip"}, 400),
         (b"{}", {**JSON, "content-encoding": "br"}, 415),
