@@ -110,23 +110,21 @@ class Worker:
 
         Raises what stops it for good: TopicRecreated, OffsetsExpired, RegistryUnavailable, StorageUnavailable …
         """
-        try:
-            self._settle_leftovers()
-            ends = self._ends() if until_caught_up else None
-            self._source = self._open_source()
-            # Records are freed by reference counts; looking for cycles among their many objects costs throughput.
-            gc.collect()
-            gc.freeze()
-            gc.disable()
-            with (
-                RunEvents(self._settings.kafka, self._dataset, self._name, self._clock) as told,
-                Watchdog(self._settings.ingest.stall_s, self._clock, lambda: self._beats + self._pipeline.steps),
-            ):
-                self._consume(self._source, ends, told)
-        finally:
-            self._giving_up = True
-            self._stopping.set()
-            self._close()
+        with RunEvents(self._settings.kafka, self._dataset, self._name, self._clock) as told:
+            try:
+                self._settle_leftovers()
+                ends = self._ends() if until_caught_up else None
+                self._source = self._open_source()
+                # Records are freed by reference counts; looking for cycles among their many objects costs throughput.
+                gc.collect()
+                gc.freeze()
+                gc.disable()
+                with Watchdog(self._settings.ingest.stall_s, self._clock, lambda: self._beats + self._pipeline.steps):
+                    self._consume(self._source, ends, told)
+            finally:
+                self._giving_up = True
+                self._stopping.set()
+                self._close()
 
     def _close(self) -> None:
         """Leave the group, end the writing thread, let go of connections: also when one of these fails."""

@@ -4,6 +4,7 @@ import io
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import fastavro
@@ -169,6 +170,19 @@ class Schemas:
         """Nothing to let go of."""
 
 
+class Untold(AbstractContextManager["Untold"]):
+    """Run events that nobody hears; `tests/integration/test_ingest.py` hears the real ones."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def beat(self) -> None:
+        """Say nothing."""
+
+
 class Fixture:
     """A worker among stand-ins. Tests give `source` what is to happen at its polls and its end."""
 
@@ -187,6 +201,7 @@ class Fixture:
         self.broker = Broker(values, partitions)
         patch.setattr(module, "Admin", lambda _: self.broker)
         patch.setattr(module, "Registry", lambda _: Schemas(schemas or {1: TRIP}))
+        patch.setattr(module, "RunEvents", Untold)
         patch.setattr(module, "POLL_S", 0.01)
         settings = Settings(
             kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
