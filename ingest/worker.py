@@ -76,8 +76,9 @@ class Worker:
             )
             self._opened = opened.pop_all()
         self._source: Source | None = None
-        self._joined = False  # the group has told this member its partitions, which may be none
-        self._looked_elsewhere_s = 0.0
+        # When to look at what other members have landed, in monotonic seconds: at the latest when a group that waits for a
+        # member that was killed has had its time. Under KIP-848 a member that gets no partition is not told so.
+        self._look_elsewhere_at_s = self._clock.monotonic_s() + settings.kafka.session_timeout_s
         self._held_rows = self._held_bytes = self._drops = self._beats = 0
         self._giving_up = False
         self._commit_at: float | None = None  # monotonic seconds
@@ -156,15 +157,16 @@ class Worker:
 
     def _caught_up(self, source: Source, ends: Mapping[Partition, int]) -> bool:
         """Whether this member has read its partitions to their ends, and other members have landed theirs."""
-        if not self._joined or not source.reached(ends):
+        held = self._landing.positions
+        elsewhere = {partition: end for partition, end in ends.items() if partition not in held}
+        if not source.reached(ends):
             return False
-        elsewhere = {partition: end for partition, end in ends.items() if partition not in self._landing.positions}
-        if not elsewhere:
+        if held and not elsewhere:
             return True
         now_s = self._clock.monotonic_s()
-        if now_s - self._looked_elsewhere_s < LOOK_ELSEWHERE_S:
+        if now_s < self._look_elsewhere_at_s:
             return False
-        self._looked_elsewhere_s = now_s
+        self._look_elsewhere_at_s = now_s + LOOK_ELSEWHERE_S
         return self._table.has_landed(elsewhere, self._topic_ids())
 
     def _step(self, source: Source) -> None:
@@ -242,7 +244,7 @@ class Worker:
             _LOG.warning("dropped a batch while partitions were assigned", reason=change.message)
             moved = self._abandon()
         starts = self._landing.take(partitions)
-        self._joined = True
+        self._look_elsewhere_at_s = self._clock.monotonic_s()
         _LOG.info(
             "partitions assigned", dataset=self._dataset.name, starts={f"{t}[{p}]": o for (t, p), o in starts.items()}
         )

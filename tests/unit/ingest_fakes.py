@@ -204,7 +204,7 @@ class Fixture:
         patch.setattr(module, "RunEvents", Untold)
         patch.setattr(module, "POLL_S", 0.01)
         settings = Settings(
-            kafka=KafkaSettings(bootstrap="127.0.0.1:1"),
+            kafka=KafkaSettings(bootstrap="127.0.0.1:1", session_timeout_s=1.0),
             registry=RegistrySettings(url="http://127.0.0.1:1"),
             tables=TableSettings(root=root),
             ingest=IngestSettings(**{"commit_interval_s": 0.05, "stall_s": 60.0, **limits}),

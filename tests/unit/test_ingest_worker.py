@@ -143,6 +143,16 @@ def test_once_ends_without_partitions_when_other_members_have_landed_theirs(
     assert len(looked) == 2, "it ended before everything had landed"
 
 
+def test_once_ends_though_the_group_never_says_that_there_is_no_partition_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under KIP-848."""
+    worker = Fixture(monkeypatch, str(tmp_path), trips(range(5)))
+    worker.source.given = None
+    TableWriter(str(tmp_path / "trips")).commit([], {app_id("trips", TOPIC_ID, 0): Advance(None, 5)}, {})
+    worker.run_once()
+
+
 def test_once_waits_until_the_group_has_spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing to do is no reason not to look: whether offsets expired or the topic was made anew is asked at assignment."""
     worker = Fixture(monkeypatch, str(tmp_path))
