@@ -135,6 +135,14 @@ class World:
         """The table's commits that are landings."""
         return [entry for entry in Log(self.uri).entries(0) if entry.is_landing]
 
+    def accounted(self) -> int:
+        """Records that the log has a verdict on."""
+        return (
+            sum(span.consumed for entry in self.landings() for span in entry.spans)
+            if Log(self.uri).has_entries()
+            else 0
+        )
+
     def check_accounts(self) -> None:
         """Each landing's spans chain, start where the topic starts, and their counts are what the topic and tables hold."""
         reached: dict[int, int] = {}
@@ -192,3 +200,35 @@ class Running:
         """Wait for its end."""
         self._thread.join(timeout_s)
         assert not self._thread.is_alive(), "the worker did not end"
+
+
+class Sending:
+    """Sends events on a thread of its own, each hundredth of them bad, whatever happens to the broker."""
+
+    def __init__(self, world: World) -> None:
+        self.sent = 0
+        self._world = world
+        self._end = threading.Event()
+        self._client: Producer = producer(world.settings.kafka, message_timeout_ms=240_000)
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        partitions = self._world.admin.partitions(self._world.topic)
+        for number in itertools.count():
+            if self._end.wait(0.002):
+                return
+            value = b"bad" if number % 100 == 99 else self._world.value(trip(number))
+            self._client.produce(self._world.topic, value, partition=number % partitions)
+            self._client.poll(0)
+            self.sent = number + 1
+
+    def stop(self) -> None:
+        """Wait until the broker has all that was sent."""
+        self._end.set()
+        self._thread.join()
+        assert self._client.flush(120) == 0
+
+    def good(self) -> list[int]:
+        """The ids of the events that are to land."""
+        return [number for number in range(self.sent) if number % 100 != 99]
