@@ -103,8 +103,8 @@ class Landing:
 
     @property
     def positions(self) -> dict[Partition, int]:
-        """Next offset of each partition held, what is not yet committed included."""
-        return {partition: progress.next for partition, progress in self._progress.items()}
+        """Next offset of each partition held, what is not yet committed included. Safe to ask from any thread."""
+        return {partition: progress.next for partition, progress in list(self._progress.items())}
 
     def take(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Start to land these partitions, from where the table says. Returns the offset to read each from.

@@ -13,9 +13,10 @@ from ingest.pipeline import Pipeline
 from ingest.report import Report
 from tests.unit.ingest_fakes import DAY, TOPIC, TOPIC_ID, TRIP, Fixture, trips, value
 from thalweg.clock import ManualClock
-from thalweg.errors import OffsetsExpired, TableChanged
+from thalweg.errors import OffsetsExpired, StorageUnavailable, TableChanged
 from thalweg.tables.commit import Advance, TableWriter
 from thalweg.tables.log import Log
+from thalweg.tables.settle import Settler
 from thalweg.tables.spans import Span, app_id
 from thalweg.telemetry import Metrics
 
@@ -123,6 +124,30 @@ def test_what_was_read_before_kafka_removed_it_is_landed(tmp_path: Path, monkeyp
     with pytest.raises(OffsetsExpired):
         worker.run_once()
     assert [row["_offset"] for row in rows(tmp_path)] == list(range(3))
+
+
+def test_a_quarantine_that_cannot_be_settled_stops_the_worker_and_the_next_one_settles_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage of the quarantine table refuses right after the data commit, which has named the file."""
+    events = [*trips(range(3)), b"bad", *trips(range(4, 6))]
+    settle = Settler.settle
+    left = [1]
+
+    def refused(self: Settler, table_id: str, version: int) -> int:
+        if version and left:
+            left.pop()
+            raise StorageUnavailable("no space left", "make some")
+        return settle(self, table_id, version)
+
+    monkeypatch.setattr(Settler, "settle", refused)
+    with pytest.raises(StorageUnavailable):
+        Fixture(monkeypatch, str(tmp_path), events, commit_interval_s=3600.0).run_once()
+    again = Fixture(monkeypatch, str(tmp_path), events)
+    again.run_once()
+    assert [row["_offset"] for row in rows(tmp_path)] == [0, 1, 2, 4, 5]
+    assert DeltaTable(str(tmp_path / "trips.quarantine")).to_pyarrow_table()["offset"].to_pylist() == [3]
+    assert [(span.first, span.next, span.quarantined) for span in spans(tmp_path)] == [(0, 6, 1)]
 
 
 def test_once_ends_without_partitions_when_other_members_have_landed_theirs(
