@@ -1,5 +1,6 @@
 """What a worker tells while it runs: metrics always, one moving line on a terminal, JSON log lines otherwise."""
 
+import os
 import sys
 from collections.abc import Mapping
 from typing import TextIO
@@ -23,9 +24,11 @@ class Report:
     def __init__(self, dataset: str, clock: Clock, terminal: TextIO | None = None, metrics: Metrics = METRICS) -> None:
         self._dataset = dataset
         self._clock = clock
-        self._terminal = sys.stderr if terminal is None and sys.stderr.isatty() else terminal
+        self._terminal = sys.stderr if terminal is None and _in_foreground(sys.stderr) else terminal
         self._metrics = metrics
-        self._consumed = self._landed = self._quarantined = self._version = self._lag = 0
+        self._consumed = self._landed = self._quarantined = 0
+        self._version: int | None = None
+        self._lag: int | None = None
         self._told: set[Partition] = set()
         self._drawn_s = self._rate_since_s = clock.monotonic_s()
         self._rate_from = 0
@@ -44,7 +47,7 @@ class Report:
         self._told = set(by_partition)
         for (topic, partition), records in by_partition.items():
             self._metrics.lag.labels(self._dataset, topic, str(partition)).set(records)
-        self._lag = sum(by_partition.values())
+        self._lag = sum(by_partition.values()) if by_partition else None
         self._draw()
 
     def landed(self, landed: Landed, seconds: float) -> None:
@@ -88,9 +91,19 @@ class Report:
         if now - self._rate_since_s >= 1.0:
             self._rate = (self._consumed - self._rate_from) / (now - self._rate_since_s)
             self._rate_since_s, self._rate_from = now, self._consumed
+        version = "–" if self._version is None else self._version
+        lag = "–" if self._lag is None else f"{self._lag:,}"
         line = (
-            f"{self._dataset}  {self._landed:,} landed  {self._quarantined:,} quarantined  version {self._version}"
-            f"  lag {self._lag:,}  {self._rate:,.0f} records/s"
+            f"{self._dataset}  {self._landed:,} landed  {self._quarantined:,} quarantined  version {version}"
+            f"  lag {lag}  {self._rate:,.0f} records/s"
         )
         self._terminal.write(f"\r\x1b[2K{line}")
         self._terminal.flush()
+
+
+def _in_foreground(stream: TextIO) -> bool:
+    """Whether this process may draw there: on a terminal, and not as a background job beside somebody's typing."""
+    try:
+        return stream.isatty() and os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except OSError:
+        return False

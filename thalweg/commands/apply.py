@@ -47,6 +47,7 @@ def command(settings: Settings, files: tuple[Path, ...], partitions: int | None)
             click.echo(f"{dataset.name}: {'applied' if known is None else 'changed'}")
             if known is not None:
                 click.echo(_difference(known, dataset))
+                click.echo(f"a running `thalweg ingest {dataset.name}` keeps the old declaration: restart it")
     _report_topics(settings, datasets, partitions)
 
 

@@ -1,6 +1,7 @@
 """Consumers and producers, made in one place, and the names of our own topics."""
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +34,9 @@ class Topics:
     lineage: str
     announced: str
 
+
+# A broker that stays away is complained about this often.
+LOG_AGAIN_S = 30.0
 
 # Partitions of `datasets` and `announced`: the leases of announcers and compactors. Frozen: adding some would move keys.
 LEASE_PARTITIONS = 12
@@ -124,7 +128,8 @@ def _client(kafka: KafkaSettings) -> dict[str, Any]:
         "bootstrap.servers": bootstrap(kafka),
         "client.id": "thalweg",
         "error_cb": _logged("broker connection"),
-        "log_level": 3,
+        # librdkafka writes its own log to stderr, many lines a second while a broker is away; errors come by the callback.
+        "log_level": 2,
         **{name: value.get_secret_value() for name, value in kafka.properties.items()},
     }
 
@@ -137,7 +142,13 @@ def _dotted(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _logged(what: str) -> Callable[[KafkaError], None]:
+    """Log each kind of error when it comes and, while it goes on, every LOG_AGAIN_S."""
+    last_s: dict[int, float] = {}
+
     def on_error(error: KafkaError) -> None:
-        _LOG.warning("%s: %s: %s", what, error.name(), error.str())
+        now_s = time.monotonic()
+        if now_s - last_s.get(error.code(), -LOG_AGAIN_S) >= LOG_AGAIN_S:
+            last_s[error.code()] = now_s
+            _LOG.warning("%s: %s: %s", what, error.name(), error.str())
 
     return on_error
