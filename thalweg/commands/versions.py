@@ -5,8 +5,11 @@ from datetime import UTC, datetime
 
 import click
 
+from schemas.datasets import QUARANTINE_SUFFIX
 from schemas.events import GAP, VersionCommitted
+from schemas.published import load_dataset
 from thalweg.clock import SystemClock
+from thalweg.errors import DatasetNotFound
 from thalweg.settings import Settings
 from versions.subscribe import Since, subscribe
 
@@ -45,6 +48,11 @@ def command() -> None:
 def tail(settings: Settings, dataset: str | None, since: Since, as_json: bool) -> None:
     """Show versions of DATASET (of all datasets without one) as they are announced, until Ctrl-C."""
     clock = SystemClock()
+    if dataset is not None:
+        try:
+            load_dataset(settings, dataset.removesuffix(QUARANTINE_SUFFIX))
+        except DatasetNotFound as error:
+            click.echo(f"{error.message}; waiting for it all the same", err=True)
     with subscribe(dataset, since=since, settings=settings) as versions:
         try:
             for event in versions:
@@ -72,6 +80,7 @@ def list_(settings: Settings, dataset: str, since: Since, as_json: bool) -> None
             return
         events = list(versions)
     if not events:
+        load_dataset(settings, dataset.removesuffix(QUARANTINE_SUFFIX))
         click.echo(f"no version of {dataset} was announced yet; thalweg announce must run", err=True)
         return
     _show(events)

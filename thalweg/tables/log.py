@@ -129,7 +129,8 @@ class Log:
             versions = self._versions()
             if not versions:
                 raise TableNotFound(
-                    f"there is no Delta table at {self.uri}", "start ingest: it makes the table at its first landing"
+                    f"there is no Delta table at {self.uri}",
+                    "is the name right, and the folder (thalweg datasets list)? Ingest makes the table when it first starts",
                 )
             return versions[-1]
         while self.exists(version + 1):
@@ -141,7 +142,8 @@ class Log:
         versions = self._versions()
         if not versions:
             raise TableNotFound(
-                f"there is no Delta table at {self.uri}", "start ingest: it makes the table at its first landing"
+                f"there is no Delta table at {self.uri}",
+                "is the name right, and the folder (thalweg datasets list)? Ingest makes the table when it first starts",
             )
         return versions[0]
 

@@ -25,7 +25,8 @@ def open_table(uri: str, storage_options: Mapping[str, str] | None = None, versi
             table = DeltaTable(uri, version=version, storage_options=dict(storage_options or {}))
         except TableNotFoundError as error:
             raise TableNotFound(
-                f"there is no Delta table at {uri}", "start ingest: it makes the table at its first landing"
+                f"there is no Delta table at {uri}",
+                "is the name right, and the folder (thalweg datasets list)? Ingest makes the table when it first starts",
             ) from error
         except DeltaError as error:
             if version is None:
