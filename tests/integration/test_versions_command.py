@@ -59,6 +59,14 @@ def test_a_dataset_without_versions_is_said_to_have_none(settings: Settings) -> 
     assert "no version of flights was announced yet" in listed.stderr
 
 
+def test_a_misspelt_dataset_is_said_to_be_one(settings: Settings) -> None:
+    declare(settings, "flights")
+    listed = thalweg(settings, "versions", "list", "flight")
+    assert listed.returncode == 4
+    assert "did you mean" in listed.stderr
+    assert "flights" in listed.stderr
+
+
 @pytest.mark.parametrize("words", [["announce"], ["versions", "list", "flights"]])
 def test_a_broker_that_is_down_is_named_with_what_to_do(settings: Settings, words: list[str]) -> None:
     down = thalweg(settings, *words, THALWEG_KAFKA__BOOTSTRAP="127.0.0.1:1", THALWEG_KAFKA__REQUEST_TIMEOUT_S="2")
