@@ -7,7 +7,8 @@ import json
 import struct
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import fastavro
 import httpx
@@ -176,7 +177,7 @@ class Running:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="worker")
+        self._thread = threading.Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -211,7 +212,16 @@ class Sending:
         self._end = threading.Event()
         self._client: Producer = producer(world.settings.kafka, message_timeout_ms=240_000)
         self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
 
     def _run(self) -> None:
         partitions = self._world.admin.partitions(self._world.topic)

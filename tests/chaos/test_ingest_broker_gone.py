@@ -39,8 +39,10 @@ def test_a_worker_outlives_its_broker_and_goes_on(
     world: World, kafka: LocalKafka, tmp_path: Path, leave: Callable[[LocalKafka], object]
 ) -> None:
     limits = {"THALWEG_INGEST__COMMIT_INTERVAL_S": "0.5"}
-    with Service(world.settings, "ingest", "trips", log=tmp_path / "log", **limits) as worker:
-        sending = Sending(world)
+    with (
+        Service(world.settings, "ingest", "trips", log=tmp_path / "log", **limits) as worker,
+        Sending(world) as sending,
+    ):
         wait_until(lambda: world.accounted() > 200, f"landings: {worker.text()[-2000:]}", 60)
         leave(kafka)
         before = world.accounted()

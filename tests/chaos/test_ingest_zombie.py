@@ -42,18 +42,18 @@ def test_a_worker_that_slept_while_another_took_over_lands_nothing_twice(
     ):
         workers = [one, other]
         wait_until(lambda: all("trips[" in worker.text() for worker in workers), "partitions for both")
-        sending = Sending(world)
-        for number in range(rounds):
-            sleeper = workers[number % 2]
-            time.sleep(chance.uniform(0.5, 1.5))
-            sleeper.process.send_signal(signal.SIGSTOP)
-            sent = sending.sent
-            reach(world, sent, "while one sleeps, the other lands what both had")
-            sleeper.process.send_signal(signal.SIGCONT)
-            sent = sending.sent
-            reach(world, sent, "both go on")
-        sending.stop()
-        wait_until(lambda: world.accounted() == sending.sent, "everything")
+        with Sending(world) as sending:
+            for number in range(rounds):
+                sleeper = workers[number % 2]
+                time.sleep(chance.uniform(0.5, 1.5))
+                sleeper.process.send_signal(signal.SIGSTOP)
+                sent = sending.sent
+                reach(world, sent, "while one sleeps, the other lands what both had")
+                sleeper.process.send_signal(signal.SIGCONT)
+                sent = sending.sent
+                reach(world, sent, "both go on")
+            sending.stop()
+            wait_until(lambda: world.accounted() == sending.sent, "everything")
         for worker in workers:
             assert worker.process.poll() is None, worker.text()[-3000:]
             assert worker.stop() == 0, worker.text()[-3000:]
