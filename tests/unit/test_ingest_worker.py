@@ -176,6 +176,7 @@ def test_once_ends_though_the_group_never_says_that_there_is_no_partition_for_it
     worker.source.given = None
     TableWriter(str(tmp_path / "trips")).commit([], {app_id("trips", TOPIC_ID, 0): Advance(None, 5)}, {})
     worker.run_once()
+    assert not worker.worker.positions(), "it held no partition, and ended all the same"
 
 
 def test_once_waits_until_the_group_has_spoken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,6 +168,7 @@ def test_a_group_that_cannot_be_told_stops_nothing(source_of: Callable[..., Any]
     source.poll(1, 10**6, 0.2)
     consumer.commits_fail = True
     source.acknowledge({P: 1})
+    assert source.reached({P: 1}), "reading goes on from where it was"
 
 
 def test_a_consumer_that_refuses_to_read_again_is_one_of_our_errors(source_of: Callable[..., Any]) -> None:
