@@ -79,7 +79,8 @@ class IngestSettings(_Section):
     )
     queued_blocks: PositiveInt = Field(2, description="blocks waiting between the consuming and the writing thread")
     open_parts: PositiveInt = Field(512, description="Parquet files open at once; the idlest is closed beyond that")
-    buffered_bytes: PositiveInt = Field(96 * 2**20, description="decoded rows held before they become a row group")
+    buffered_bytes: PositiveInt = Field(32 * 2**20, description="decoded rows held before they become row groups")
+    file_bytes: PositiveInt = Field(128 * 2**20, description="a file that has become so large is closed")
     stall_s: PositiveFloat = Field(300.0, description="a worker that makes no progress for this long stops loudly")
 
 

@@ -1,6 +1,7 @@
 """Parts: one file a date, bounded in memory and open files, nothing overwritten, types as the table has them."""
 
 import datetime as dt
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from ingest import parts as parts_module
-from ingest.parts import Parts, dictionary_columns
+from ingest.parts import Parts
 from thalweg.settings import IngestSettings
 from thalweg.tables.commit import Advance, TableWriter
 from thalweg.tables.open import create_table
@@ -47,9 +47,8 @@ def test_names_never_repeat_so_a_zombie_cannot_overwrite(tmp_path: Path) -> None
     assert len(set(paths)) == 2
 
 
-def test_open_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 1)
-    parts = Parts(str(tmp_path), "date", IngestSettings(open_parts=3))
+def test_open_files_are_bounded(tmp_path: Path) -> None:
+    parts = Parts(str(tmp_path), "date", IngestSettings(open_parts=3, buffered_bytes=1))
     most = 0
     for day in range(10):
         parts.append(batch(2), days(day, day))
@@ -60,20 +59,58 @@ def test_open_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_waiting_rows_are_bounded_in_bytes(tmp_path: Path) -> None:
-    limit = 50_000
+def held(parts: Parts) -> int:
+    """Bytes that waiting rows keep in memory: a slice keeps all of the rows that it was cut from."""
+    waiting = (rows for part in parts._open.values() for rows in part.waiting)
+    whole = {buffer.address: buffer.size for rows in waiting for column in rows.columns for buffer in roots(column)}
+    return sum(whole.values())
+
+
+def roots(column: pa.Array) -> Iterator[pa.Buffer]:
+    """The allocations behind an array."""
+    for buffer in column.buffers():
+        while buffer is not None and buffer.parent is not None:
+            buffer = buffer.parent
+        if buffer is not None:
+            yield buffer
+
+
+@pytest.mark.parametrize("dates", [1, 4, 500])
+def test_waiting_rows_are_bounded_in_bytes(tmp_path: Path, dates: int) -> None:
+    limit, rows = 90_000, 5_000
     parts = Parts(str(tmp_path), "date", IngestSettings(buffered_bytes=limit))
+    most = 0
     for number in range(40):
-        parts.append(batch(1000, number), days(*([number % 4] * 1000)))
-        assert sum(part.waiting_bytes for part in parts._open.values()) <= limit
-    assert sum(file.rows for file in parts.close()) == 40_000
+        parts.append(batch(rows, number * rows), (np.arange(rows) % dates).astype(np.int32))
+        most = max(most, held(parts))
+    assert limit / 2 < most <= limit
+    assert sum(file.rows for file in parts.close()) == 40 * rows
 
 
-def test_what_is_abandoned_is_in_no_later_landing_and_stays_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parts_module, "ROW_GROUP_ROWS", 1)
-    parts = Parts(str(tmp_path), "date", IngestSettings())
+def test_a_file_that_has_become_large_is_closed_and_another_begun(tmp_path: Path) -> None:
+    parts = Parts(str(tmp_path), "date", IngestSettings(buffered_bytes=1, file_bytes=1))
+    for start in range(3):
+        parts.append(batch(1, start), days(0))
+    files = parts.close()
+    assert [pq.read_table(tmp_path / file.path, partitioning=None)["x"].to_pylist() for file in files] == [
+        [0],
+        [1],
+        [2],
+    ]
+
+
+def test_a_few_rows_of_a_date_wait_for_more_while_others_are_written(tmp_path: Path) -> None:
+    parts = Parts(str(tmp_path), "date", IngestSettings(buffered_bytes=8_000))
+    for start in range(4):
+        parts.append(batch(1_001, start), days(*[0] * 1_000, 1))
+    files = {str(file.partition["date"]): tmp_path / file.path for file in parts.close()}
+    assert pq.read_metadata(files["1970-01-01"]).num_row_groups == 4
+    assert pq.read_metadata(files["1970-01-02"]).num_row_groups == 1
+    assert pq.read_table(files["1970-01-02"], partitioning=None)["x"].to_pylist() == [1000, 1001, 1002, 1003]
+
+
+def test_what_is_abandoned_is_in_no_later_landing_and_stays_on_disk(tmp_path: Path) -> None:
+    parts = Parts(str(tmp_path), "date", IngestSettings(buffered_bytes=1))
     parts.append(batch(2), days(0, 0))
     parts.abandon()
     assert parts.rows == 0
@@ -81,19 +118,6 @@ def test_what_is_abandoned_is_in_no_later_landing_and_stays_on_disk(
     parts.append(batch(1, 7), days(0))
     (file,) = parts.close()
     assert pq.read_table(tmp_path / file.path, partitioning=None)["x"].to_pylist() == [7]
-
-
-def test_a_dictionary_is_used_where_values_repeat() -> None:
-    rows = pa.table(
-        {
-            "unique": pa.array([f"u{i}" for i in range(1000)]),
-            "repeats": pa.array([f"r{i % 3}" for i in range(1000)]),
-            "symbols": pa.array(["A", "B"] * 500).dictionary_encode(),
-            "flag": pa.array([True, False] * 500),
-            "tags": pa.array([["a"]] * 1000),
-        }
-    )
-    assert dictionary_columns(rows) == ["repeats", "symbols"]
 
 
 def test_files_have_the_types_of_the_table(tmp_path: Path) -> None:
