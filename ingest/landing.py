@@ -57,6 +57,7 @@ class Landed:
     files: int
     spans: tuple[Span, ...]
     rejected_rules: Mapping[str, int]
+    conflicts: int = 0  # commits of other writers that this one met
 
     @property
     def positions(self) -> dict[Partition, int]:
@@ -186,6 +187,7 @@ class Landing:
             app_id(self._dataset.name, progress.topic_id, partition): Advance(progress.before, progress.next)
             for (_, partition), progress in moved.items()
         }
+        conflicts = self._table.writer.conflicts
         version = self._table.writer.commit(
             files,
             steps,
@@ -201,7 +203,7 @@ class Landing:
         for progress in moved.values():
             progress.before = progress.first = progress.next
             progress.landed = progress.quarantined = progress.filtered = 0
-        landed = Landed(version, rows, len(files), spans, self._rules)
+        landed = Landed(version, rows, len(files), spans, self._rules, self._table.writer.conflicts - conflicts)
         self._schema_ids, self._rules = set(), {}
         return landed
 

@@ -59,6 +59,7 @@ class Report:
         self._version = landed.version
         self._metrics.landed.labels(self._dataset).inc(landed.rows)
         self._metrics.filtered.labels(self._dataset).inc(filtered)
+        self._metrics.landing_conflicts.labels(self._dataset).inc(landed.conflicts)
         for rule, count in landed.rejected_rules.items():
             self._metrics.quarantined.labels(self._dataset, rule).inc(count)
         self._metrics.landing_seconds.labels(self._dataset).observe(seconds)

@@ -74,6 +74,7 @@ def test_a_conflict_with_another_writers_metadata_commits_the_same_files_again(u
     open_table(uri).alter.set_table_properties({"delta.appendOnly": "false"})
     assert writer.commit([write_file(uri, "a", [1])], {"app": Advance(None, 1)}, {}) == 2
     assert values_of(uri) == [1]
+    assert writer.conflicts == 1
 
 
 def test_a_writer_whose_offsets_another_one_landed_is_fenced(uri: str) -> None:
@@ -99,6 +100,7 @@ def test_writers_of_different_partitions_do_not_disturb_one_another(uri: str) ->
     for number, writer in enumerate(writers):
         writer.commit([write_file(uri, f"f{number}", [number])], {f"app/{number}": Advance(None, 1)}, {})
     assert values_of(uri) == [0, 1, 2]
+    assert [writer.conflicts for writer in writers] == [0, 1, 2]
 
 
 def test_a_changed_schema_stops_a_commit_in_flight(uri: str) -> None:

@@ -6,6 +6,7 @@ import logging
 import pytest
 from confluent_kafka import KafkaError
 
+from ingest.landing import Landed
 from ingest.report import DRAW_EVERY_S, Report, _in_foreground
 from thalweg.clock import ManualClock
 from thalweg.streams import clients
@@ -21,6 +22,13 @@ def test_the_line_does_not_claim_what_is_not_known_yet() -> None:
     clock.sleep(DRAW_EVERY_S)
     report.lag({("trips", 0): 7, ("trips", 1): 0})
     assert "lag 7" in terminal.getvalue()
+
+
+def test_commits_of_others_that_a_landing_met_are_counted() -> None:
+    metrics = Metrics()
+    report = Report("trips", ManualClock(), io.StringIO(), metrics)
+    report.landed(Landed(7, 1, 1, (), {}, conflicts=2), 0.1)
+    assert b'thalweg_landing_conflicts_total{dataset="trips"} 2.0' in metrics.exposition()[0]
 
 
 def test_what_is_no_terminal_gets_no_line() -> None:

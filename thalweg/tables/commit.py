@@ -65,6 +65,8 @@ class TableWriter:
         self._log = Log(uri, storage_options)
         self._table = open_table(uri, storage_options)
         self._remember_identity()
+        self.conflicts = 0
+        """Other writers' commits that came between what this writer had seen and its own: for each one it tried again."""
 
     @property
     def table(self) -> DeltaTable:
@@ -174,6 +176,7 @@ class TableWriter:
                     if attempt + 1 == ATTEMPTS or (isinstance(error, OSError) and attempt >= 2):
                         with storage_errors(self.uri):
                             raise
+                    self.conflicts += 1
                     sleep(random.uniform(0.2, 1.0) * min(0.05 * 2**attempt, 3.0))
                     continue
                 return landed
@@ -183,6 +186,7 @@ class TableWriter:
                     f"{self.uri} accepted commit {commit_id}, and its log after version {before} does not show it",
                     "check whether two object stores or caches serve this table, then start again: the table's offsets decide",
                 )
+            self.conflicts += landed - before - 1  # delta-rs met these and went on by itself
             self.refresh()
             return landed
         raise AssertionError("unreachable: the last attempt returns or raises")
