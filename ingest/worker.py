@@ -18,9 +18,10 @@ from ingest.interpret import Interpreter
 from ingest.landing import Landed, Landing
 from ingest.patience import Patience
 from ingest.pipeline import Pipeline
+from ingest.public import PublicSource
 from ingest.report import Report
 from ingest.run_events import RunEvents
-from ingest.source import Partition, PublicSource, Source
+from ingest.source import Partition, Source
 from ingest.table import LandingTable
 from ingest.watchdog import Watchdog
 from schemas.arrow import event_schema
