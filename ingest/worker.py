@@ -16,9 +16,9 @@ import structlog
 from ingest.block import Block
 from ingest.interpret import Interpreter
 from ingest.landing import Landed, Landing
+from ingest.opening import open_source
 from ingest.patience import Patience
 from ingest.pipeline import Pipeline
-from ingest.public import PublicSource
 from ingest.report import Report
 from ingest.run_events import RunEvents
 from ingest.source import Partition, Source
@@ -299,7 +299,7 @@ class Worker:
 
     def _open_source(self) -> Source:
         group = f"{self._settings.kafka.prefix}.ingest.{self._dataset.name}"
-        return PublicSource(self._settings.kafka, group, self._dataset.topics, self, self._clock)
+        return open_source(self._settings, group, self._dataset.topics, self, self._clock)
 
     def _topic_ids(self) -> dict[str, str]:
         """The ids of the dataset's topics. Raises TopicNotFound."""
