@@ -32,7 +32,7 @@ class Block:
     keys: npt.NDArray[np.uint8]
     key_starts: npt.NDArray[np.int64]
     null_keys: npt.NDArray[np.int64]  # rows whose key is null, ascending
-    headers: dict[int, Sequence[Header]]  # by row, only where there are any that can be read
+    headers: Mapping[int, Sequence[Header]]  # by row, only where there are any
     # Next offset of the partitions whose end was met beyond the last record: after it come markers or aborted records.
     ends: Mapping[tuple[str, int], int] = field(default_factory=dict)
 

@@ -16,11 +16,12 @@ import structlog
 from ingest.block import Block
 from ingest.interpret import Interpreter
 from ingest.landing import Landed, Landing
+from ingest.opening import open_source
 from ingest.patience import Patience
 from ingest.pipeline import Pipeline
 from ingest.report import Report
 from ingest.run_events import RunEvents
-from ingest.source import Partition, PublicSource, Source
+from ingest.source import Partition, Source
 from ingest.table import LandingTable
 from ingest.watchdog import Watchdog
 from schemas.arrow import event_schema
@@ -298,7 +299,7 @@ class Worker:
 
     def _open_source(self) -> Source:
         group = f"{self._settings.kafka.prefix}.ingest.{self._dataset.name}"
-        return PublicSource(self._settings.kafka, group, self._dataset.topics, self, self._clock)
+        return open_source(self._settings, group, self._dataset.topics, self, self._clock)
 
     def _topic_ids(self) -> dict[str, str]:
         """The ids of the dataset's topics. Raises TopicNotFound."""

@@ -21,6 +21,7 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
         "THALWEG_KAFKA__BOOTSTRAP": settings.kafka.bootstrap or "",
         "THALWEG_KAFKA__PREFIX": settings.kafka.prefix,
         "THALWEG_KAFKA__SESSION_TIMEOUT_S": str(settings.kafka.session_timeout_s),
+        "THALWEG_INGEST__SOURCE": settings.ingest.source,
         "THALWEG_REGISTRY__URL": settings.registry.url or "",
         "THALWEG_TABLES__ROOT": settings.tables.root,
         "THALWEG_LINEAGE__STORE": settings.lineage.store,

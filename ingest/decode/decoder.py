@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ingest.decode import opcodes as o
 from ingest.decode.buffers import Buffers
-from ingest.decode.compiled import load
+from ingest.decode.compiled import KERNEL
 from ingest.decode.plan import plan
 from ingest.decode.rejects import Reject, explain, varint
 from schemas.columns import columns
@@ -36,7 +36,7 @@ class Decoded:
 
 def warm(progress: Callable[[str], None] | None = None) -> None:
     """Load the kernel ahead of the first decoding, or compile it; `progress` is told before it takes long."""
-    load(progress)
+    KERNEL.load(progress)
 
 
 class Decoder:
@@ -79,7 +79,7 @@ class Decoder:
         self, buffers: Buffers, cursors: Rows, data: npt.NDArray[np.uint8], starts: Rows, rows: Rows
     ) -> tuple[Rows, Rows]:
         """Let the kernel fill the buffers, making room where it asks for it: (rows kept, rejects)."""
-        kernel = load()
+        kernel = KERNEL.load()
         kept = np.empty(len(rows), np.int64)
         rejects = np.empty((len(rows), o.REJECT_WORDS), np.int64)
         scratch = np.empty(len(cursors) + o.FRAME_WORDS * self._plan.depth, np.int64)

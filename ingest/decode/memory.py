@@ -44,5 +44,6 @@ load8 = _load(8)  # the byte at an address, 0 to 255
 load32 = _load(32)  # four bytes, zero-extended
 load64 = _load(64)
 store8 = _store(8)
+store16 = _store(16)
 store32 = _store(32)
 store64 = _store(64)

@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ingest.decode import decoder as decoder_module
 from ingest.decode import opcodes
-from ingest.decode.compiled import load
+from ingest.decode.compiled import KERNEL
 from ingest.decode.decoder import Decoder, warm
 from tests.properties.avro_strategies import block, encode
 from tests.unit.decoding import DECIMAL, decode, schema_of, used_before
@@ -90,7 +89,7 @@ def test_bad_records_cost_only_themselves(bad: set[int]) -> None:
 
 def test_bad_records_cost_no_further_pass() -> None:
     """The time of a block does not depend on how often it has to be begun again."""
-    kernel, calls = load(), []
+    kernel, calls = KERNEL.load(), []
 
     def counting(*arguments: int) -> None:
         calls.append(arguments)
@@ -99,7 +98,7 @@ def test_bad_records_cost_no_further_pass() -> None:
     made = Decoder(json.dumps(EVENT))
     clean, spoiled = block([event(n) for n in range(500)]), block([event(n) + b"!" * (n % 2) for n in range(500)])
     made.decode(*clean)
-    with mock.patch.object(decoder_module, "load", return_value=counting):
+    with mock.patch.object(KERNEL, "load", return_value=counting):
         assert len(made.decode(*spoiled).rejects) == 250
     assert len(calls) == 1
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from ingest import source as module
-from ingest.source import Partition, PublicSource
+from ingest import public as module
+from ingest.public import PublicSource
+from ingest.source import Partition
 from thalweg.clock import ManualClock
 from thalweg.settings import KafkaSettings
 

@@ -35,6 +35,8 @@ class Topics:
     announced: str
 
 
+COOPERATIVE = "cooperative-sticky"
+
 # A broker that stays away is complained about this often.
 LOG_AGAIN_S = 30.0
 
@@ -59,38 +61,54 @@ def bootstrap(kafka: KafkaSettings) -> str:
 
 
 def consumer(kafka: KafkaSettings, group: str, **properties: Any) -> Consumer:
-    """A consumer that reads committed records only and never commits by itself.
+    """A consumer that reads committed records only and never commits by itself: see `consumer_properties`."""
+    return Consumer(consumer_properties(kafka, group, **properties))
+
+
+def consumer_properties(kafka: KafkaSettings, group: str, **properties: Any) -> dict[str, Any]:
+    """What every consumer of ours is made with, through whichever of librdkafka's interfaces.
 
     `properties` are librdkafka's, with `_` for `.`. Offsets are never reset silently: without a stored position the
-    caller assigns one. Under KIP-848 the assignor and session settings are the broker's.
+    caller assigns one. Under KIP-848 the assignor and session settings are the broker's. A token refresh in Python cannot be
+    set; librdkafka's own (`sasl.oauthbearer.method=oidc`) is made of properties.
     """
     grouped: dict[str, Any] = (
         {"group.protocol": "consumer"}
         if kafka.group_protocol == "consumer"
         else {
-            "partition.assignment.strategy": "cooperative-sticky",
+            "partition.assignment.strategy": COOPERATIVE,
             # Heartbeats come from a thread of librdkafka's own: a short timeout costs nothing, and a worker that was
             # killed leaves its partitions waiting for as long.
             "session.timeout.ms": round(kafka.session_timeout_s * 1000),
             "heartbeat.interval.ms": round(kafka.session_timeout_s * 1000 / 4),
         }
     )
-    return Consumer(
-        {
-            **_client(kafka),
-            **grouped,
-            "group.id": group,
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "auto.offset.reset": "error",
-            "isolation.level": "read_committed",
-            # The default of 1000 stalls the fetcher whenever the queue was full for a moment.
-            "fetch.queue.backoff.ms": 5,
-            "fetch.wait.max.ms": 50,
-            "topic.metadata.refresh.interval.ms": 30_000,
-            **_dotted(properties),
-        }
-    )
+    return {
+        **_client(kafka),
+        **grouped,
+        "group.id": group,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "isolation.level": "read_committed",
+        # The default of 1000 stalls the fetcher whenever the queue was full for a moment.
+        "fetch.queue.backoff.ms": 5,
+        "fetch.wait.max.ms": 50,
+        "topic.metadata.refresh.interval.ms": 30_000,
+        **_dotted(properties),
+    }
+
+
+def assignor(kafka: KafkaSettings) -> str | None:
+    """How a group that takes any assignor shares out partitions: as `kafka.properties` say, or cooperatively.
+
+    None under KIP-848, where the broker does it. With any other assignor than the cooperative one each move of the group
+    takes all partitions from all members and gives them anew.
+    """
+    if kafka.group_protocol == "consumer":
+        return None
+    told = kafka.properties.get("partition.assignment.strategy")
+    return told.get_secret_value() if told else COOPERATIVE
 
 
 def producer(kafka: KafkaSettings, **properties: Any) -> Producer:

@@ -1,4 +1,4 @@
-"""Where the compiled kernel is kept, and that a stale one is never run."""
+"""Where compiled functions are kept, and that a stale one is never run."""
 
 import os
 import tempfile
@@ -7,11 +7,13 @@ from pathlib import Path
 import numba
 import pytest
 
-from ingest.decode import compiled
+from ingest import compiled
+from ingest.decode import reading
+from ingest.decode.compiled import KERNEL
 
 
 def cache_folder() -> Path | None:
-    return compiled._cache_folder()
+    return KERNEL.folder()
 
 
 @pytest.fixture
@@ -74,8 +76,8 @@ def test_another_source_has_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_
     """Numba itself compares the time and size of one file only."""
     before = cache_folder()
     changed = tmp_path / "reading.py"
-    changed.write_bytes(Path(compiled.reading.__file__).read_bytes() + b"# changed\n")
-    monkeypatch.setattr(compiled.reading, "__file__", str(changed))
+    changed.write_bytes(Path(reading.__file__).read_bytes() + b"# changed\n")
+    monkeypatch.setattr(reading, "__file__", str(changed))
     after = cache_folder()
     assert before is not None
     assert after is not None
@@ -84,7 +86,7 @@ def test_another_source_has_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_
 
 def test_numbas_configuration_is_left_as_it_was(tmp_path: Path) -> None:
     before = numba.config.CACHE_DIR
-    compiled._keep_in(tmp_path, numba.njit(_nothing))
+    compiled.keep_in(tmp_path, numba.njit(_nothing))
     assert before == numba.config.CACHE_DIR
     assert list(tmp_path.iterdir())
 

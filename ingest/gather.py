@@ -1,0 +1,243 @@
+"""Kernels of the bulk source: from librdkafka's messages to a block's columns, without an object a message.
+
+Arguments are addresses (of int64 words unless said) and counts. The code relies on the layout of rd_kafka_message_t, which
+`ingest.layout` checks before a source uses it.
+"""
+
+import sys
+from typing import Final
+
+import ingest.calls
+import ingest.headers
+from ingest.calls import call_int_2, call_int_5, call_long_2, call_void_1
+from ingest.compiled import Compiled
+from ingest.decode import memory, reading
+from ingest.decode.memory import load8, load32, load64, store8, store16, store32, store64
+from ingest.decode.reading import inlined
+
+# Where the fields of rd_kafka_message_t are, in bytes.
+_ERR, _TOPIC, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 8, 16, 24, 32, 40, 48, 56
+
+# What `measure` finds, as words: bytes of values, of keys, of headers as `ingest.headers` lays them out, and how many messages
+# have headers, are errors, how many topics there are.
+VALUE_BYTES, KEY_BYTES, HEADER_BYTES, HEADED, ERRORS, TOPICS, FINDINGS = range(7)
+
+# How full a block is, as words: records, the bytes of their values, keys and headers, tombstones, null keys, records with headers.
+ROWS, VALUES_USED, KEYS_USED, HEADERS_USED, TOMBSTONES, NULL_KEYS, HEADED_ROWS, CURSORS = range(8)
+
+# A block's columns, as words of the addresses given to `gather`: of int64 but for partitions (int32), topics (int16) and the
+# bytes of values, keys and headers.
+(
+    OFFSET,
+    TIMESTAMP,
+    PARTITION,
+    TOPIC,
+    VALUES,
+    STARTS,
+    TOMBSTONE,
+    KEYS,
+    KEY_STARTS,
+    NULL_KEY,
+    HEADERS,
+    HEADER_STARTS,
+    HEADER_ROW,
+    COLUMNS,
+) = range(14)
+
+# Functions of librdkafka, as words of the addresses given to both.
+_DESTROY, _TIMESTAMP_OF, _HEADERS_OF, _HEADER_ALL = range(4)
+FUNCTIONS: Final = (
+    "rd_kafka_message_destroy",
+    "rd_kafka_message_timestamp",
+    "rd_kafka_message_headers",
+    "rd_kafka_header_get_all",
+)
+# Words that the library puts answers in.
+SCRATCH_WORDS: Final = 4
+
+_PREFIX, _NULL = ingest.headers.PREFIX_BYTES, ingest.headers.NULL_LENGTH
+
+
+@inlined
+def _text_length(text: int) -> int:
+    n = 0
+    while load8(text + n) != 0:
+        n += 1
+    return n
+
+
+@inlined
+def _move(source: int, target: int, n: int) -> None:
+    """Copy n bytes, and not one more: whole words, the last of which may overlap the one before."""
+    done = 0
+    while n - done >= 8:
+        store64(target + done, load64(source + done))
+        done += 8
+    if done == n:
+        return
+    if n >= 8:
+        store64(target + n - 8, load64(source + n - 8))
+        return
+    while done < n:
+        store8(target + done, load8(source + done))
+        done += 1
+
+
+@inlined
+def _headers_of(message: int, functions: int, scratch: int) -> int:
+    """Find a message's headers: their address, or 0."""
+    if call_int_2(load64(functions + 8 * _HEADERS_OF), message, scratch) != 0:
+        return 0
+    return int(load64(scratch))
+
+
+@inlined
+def _header(held: int, index: int, functions: int, scratch: int) -> bool:
+    """Ask for one header. Its name, value and the value's length are then words 1 to 3 of `scratch`."""
+    function = load64(functions + 8 * _HEADER_ALL)
+    return bool(call_int_5(function, held, index, scratch + 8, scratch + 16, scratch + 24) == 0)
+
+
+@inlined
+def _number(topic: int, topics: int, known: int) -> int:
+    """Give the place of a topic among those known, or their count."""
+    for k in range(known):
+        if load64(topics + 8 * k) == topic:
+            return k
+    return known
+
+
+def measure(
+    messages: int, count: int, functions: int, scratch: int, findings: int, errors: int, topics: int, topic_of: int
+) -> None:
+    """Add up what `count` messages hold, into `findings`, which is 0 before.
+
+    `errors` gets the places of those that are errors. Where `topics` is not 0 it gets the handles of the topics that occur,
+    and `topic_of` for each message the place of its own; both have room for `count`.
+    """
+    known = 0
+    at = 0
+    for i in range(count):
+        message = load64(messages + 8 * i)
+        if load32(message + _ERR) != 0:
+            store64(errors + 8 * load64(findings + 8 * ERRORS), i)
+            store64(findings + 8 * ERRORS, load64(findings + 8 * ERRORS) + 1)
+            continue
+        if load64(message + _PAYLOAD) != 0:
+            store64(findings + 8 * VALUE_BYTES, load64(findings + 8 * VALUE_BYTES) + load64(message + _LENGTH))
+        if load64(message + _KEY) != 0:
+            store64(findings + 8 * KEY_BYTES, load64(findings + 8 * KEY_BYTES) + load64(message + _KEY_LENGTH))
+        if topics != 0:
+            topic = load64(message + _TOPIC)
+            if known == 0 or load64(topics + 8 * at) != topic:
+                at = _number(topic, topics, known)
+                if at == known:
+                    store64(topics + 8 * known, topic)
+                    known += 1
+            store64(topic_of + 8 * i, at)
+        held = _headers_of(message, functions, scratch)
+        if held != 0:
+            size = 0
+            k = 0
+            while _header(held, k, functions, scratch):
+                size += _PREFIX + _text_length(load64(scratch + 8)) + load64(scratch + 24)
+                k += 1
+            store64(findings + 8 * HEADED, load64(findings + 8 * HEADED) + 1)
+            store64(findings + 8 * HEADER_BYTES, load64(findings + 8 * HEADER_BYTES) + size)
+    store64(findings + 8 * TOPICS, known)
+
+
+@inlined
+def _put_headers(held: int, functions: int, scratch: int, target: int) -> int:
+    """Lay out headers at an address; return how many bytes that took."""
+    used = 0
+    k = 0
+    while _header(held, k, functions, scratch):
+        name = load64(scratch + 8)
+        value = load64(scratch + 16)
+        name_length = _text_length(name)
+        store32(target + used, name_length)
+        used += _PREFIX
+        _move(name, target + used, name_length)
+        used += name_length
+        if value == 0:
+            store32(target + used - name_length - 4, _NULL)
+        else:
+            length = load64(scratch + 24)
+            store32(target + used - name_length - 4, length)
+            _move(value, target + used, length)
+            used += length
+        k += 1
+    return used
+
+
+def gather(
+    messages: int,
+    count: int,
+    functions: int,
+    scratch: int,
+    headed: int,
+    topic_of: int,
+    numbers: int,
+    cursors: int,
+    columns: int,
+) -> None:
+    """Append the records among `count` messages to a block's columns, which have room, and destroy every message.
+
+    `cursors` say how full the block is. `headed` is 0 where no message has headers. `topic_of` is 0 for a block of one topic;
+    else `numbers[topic_of[i]]` is what stands for message i's topic.
+    """
+    row = load64(cursors + 8 * ROWS)
+    values_used = load64(cursors + 8 * VALUES_USED)
+    keys_used = load64(cursors + 8 * KEYS_USED)
+    tombstones = load64(cursors + 8 * TOMBSTONES)
+    null_keys = load64(cursors + 8 * NULL_KEYS)
+    for i in range(count):
+        message = load64(messages + 8 * i)
+        if load32(message + _ERR) == 0:
+            store64(load64(columns + 8 * OFFSET) + 8 * row, load64(message + _OFFSET))
+            timestamp = call_long_2(load64(functions + 8 * _TIMESTAMP_OF), message, 0)
+            store64(load64(columns + 8 * TIMESTAMP) + 8 * row, timestamp)
+            store32(load64(columns + 8 * PARTITION) + 4 * row, load32(message + _PARTITION))
+            if topic_of != 0:
+                store16(load64(columns + 8 * TOPIC) + 2 * row, load64(numbers + 8 * load64(topic_of + 8 * i)))
+            value = load64(message + _PAYLOAD)
+            if value != 0:
+                length = load64(message + _LENGTH)
+                _move(value, load64(columns + 8 * VALUES) + values_used, length)
+                values_used += length
+            else:
+                store64(load64(columns + 8 * TOMBSTONE) + 8 * tombstones, row)
+                tombstones += 1
+            key = load64(message + _KEY)
+            if key != 0:
+                length = load64(message + _KEY_LENGTH)
+                _move(key, load64(columns + 8 * KEYS) + keys_used, length)
+                keys_used += length
+            else:
+                store64(load64(columns + 8 * NULL_KEY) + 8 * null_keys, row)
+                null_keys += 1
+            if headed != 0:
+                held = _headers_of(message, functions, scratch)
+                if held != 0:
+                    used = load64(cursors + 8 * HEADERS_USED)
+                    used += _put_headers(held, functions, scratch, load64(columns + 8 * HEADERS) + used)
+                    store64(cursors + 8 * HEADERS_USED, used)
+                    rows = load64(cursors + 8 * HEADED_ROWS)
+                    store64(load64(columns + 8 * HEADER_ROW) + 8 * rows, row)
+                    store64(load64(columns + 8 * HEADER_STARTS) + 8 * (rows + 1), used)
+                    store64(cursors + 8 * HEADED_ROWS, rows + 1)
+            row += 1
+            store64(load64(columns + 8 * STARTS) + 8 * row, values_used)
+            store64(load64(columns + 8 * KEY_STARTS) + 8 * row, keys_used)
+        call_void_1(load64(functions + 8 * _DESTROY), message)
+    store64(cursors + 8 * ROWS, row)
+    store64(cursors + 8 * VALUES_USED, values_used)
+    store64(cursors + 8 * KEYS_USED, keys_used)
+    store64(cursors + 8 * TOMBSTONES, tombstones)
+    store64(cursors + 8 * NULL_KEYS, null_keys)
+
+
+_MODULES: Final = (sys.modules[__name__], ingest.calls, ingest.headers, memory, reading)
+MEASURE: Final = Compiled(measure, _MODULES, "the bulk source", "a few seconds")
+GATHER: Final = Compiled(gather, _MODULES, "the bulk source's gathering", "a few seconds")
