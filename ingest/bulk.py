@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import KafkaException
 
-from ingest import gather as g
+from ingest import words as g
 from ingest.block import Block
 from ingest.headers import RawHeaders
 from ingest.membership import GroupSource, fetching
@@ -19,7 +19,7 @@ from thalweg.streams import librdkafka
 from thalweg.streams.bulk import BulkConsumer, Oddity, destroy, oddity, topic_name
 from thalweg.streams.clients import kafka_error
 
-# What a block's columns are made of, by the numbers that `ingest.gather` gives them.
+# What a block's columns are made of, by the numbers that `ingest.words` gives them.
 _TYPES: Final[list[np.dtype[Any]]] = [np.dtype(np.int64)] * g.COLUMNS
 _TYPES[g.PARTITION], _TYPES[g.TOPIC] = np.dtype(np.int32), np.dtype(np.int16)
 _TYPES[g.VALUES] = _TYPES[g.KEYS] = _TYPES[g.HEADERS] = np.dtype(np.uint8)

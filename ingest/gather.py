@@ -4,56 +4,44 @@ Arguments are addresses (of int64 words unless said) and counts. The code relies
 `ingest.layout` checks before a source uses it.
 """
 
-import sys
-from typing import Final
-
-import ingest.calls
 import ingest.headers
 from ingest.calls import call_int_2, call_int_5, call_long_2, call_void_1
-from ingest.compiled import Compiled
-from ingest.decode import memory, reading
 from ingest.decode.memory import load8, load32, load64, store8, store16, store32, store64
 from ingest.decode.reading import inlined
+from ingest.words import (
+    ERRORS,
+    HEADED,
+    HEADED_ROWS,
+    HEADER_BYTES,
+    HEADER_ROW,
+    HEADER_STARTS,
+    HEADERS,
+    HEADERS_USED,
+    KEY_BYTES,
+    KEY_STARTS,
+    KEYS,
+    KEYS_USED,
+    NULL_KEY,
+    NULL_KEYS,
+    OFFSET,
+    PARTITION,
+    ROWS,
+    STARTS,
+    TIMESTAMP,
+    TOMBSTONE,
+    TOMBSTONES,
+    TOPIC,
+    TOPICS,
+    VALUE_BYTES,
+    VALUES,
+    VALUES_USED,
+)
 
 # Where the fields of rd_kafka_message_t are, in bytes.
 _ERR, _TOPIC, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 8, 16, 24, 32, 40, 48, 56
 
-# What `measure` finds, as words: bytes of values, of keys, of headers as `ingest.headers` lays them out, and how many messages
-# have headers, are errors, how many topics there are.
-VALUE_BYTES, KEY_BYTES, HEADER_BYTES, HEADED, ERRORS, TOPICS, FINDINGS = range(7)
-
-# How full a block is, as words: records, the bytes of their values, keys and headers, tombstones, null keys, records with headers.
-ROWS, VALUES_USED, KEYS_USED, HEADERS_USED, TOMBSTONES, NULL_KEYS, HEADED_ROWS, CURSORS = range(8)
-
-# A block's columns, as words of the addresses given to `gather`: of int64 but for partitions (int32), topics (int16) and the
-# bytes of values, keys and headers.
-(
-    OFFSET,
-    TIMESTAMP,
-    PARTITION,
-    TOPIC,
-    VALUES,
-    STARTS,
-    TOMBSTONE,
-    KEYS,
-    KEY_STARTS,
-    NULL_KEY,
-    HEADERS,
-    HEADER_STARTS,
-    HEADER_ROW,
-    COLUMNS,
-) = range(14)
-
-# Functions of librdkafka, as words of the addresses given to both.
+# Functions of librdkafka, as words of the addresses given to both: see `ingest.words.FUNCTIONS`.
 _DESTROY, _TIMESTAMP_OF, _HEADERS_OF, _HEADER_ALL = range(4)
-FUNCTIONS: Final = (
-    "rd_kafka_message_destroy",
-    "rd_kafka_message_timestamp",
-    "rd_kafka_message_headers",
-    "rd_kafka_header_get_all",
-)
-# Words that the library puts answers in.
-SCRATCH_WORDS: Final = 4
 
 _PREFIX, _NULL = ingest.headers.PREFIX_BYTES, ingest.headers.NULL_LENGTH
 
@@ -236,8 +224,3 @@ def gather(
     store64(cursors + 8 * KEYS_USED, keys_used)
     store64(cursors + 8 * TOMBSTONES, tombstones)
     store64(cursors + 8 * NULL_KEYS, null_keys)
-
-
-_MODULES: Final = (sys.modules[__name__], ingest.calls, ingest.headers, memory, reading)
-MEASURE: Final = Compiled(measure, _MODULES, "the bulk source", "a few seconds")
-GATHER: Final = Compiled(gather, _MODULES, "the bulk source's gathering", "a few seconds")

@@ -6,9 +6,9 @@ import structlog
 
 from ingest import layout
 from ingest.bulk import BulkSource
-from ingest.gather import GATHER, MEASURE
 from ingest.public import PublicSource
 from ingest.source import Handlers, Source
+from ingest.words import GATHER, MEASURE
 from thalweg.clock import Clock
 from thalweg.settings import Settings
 

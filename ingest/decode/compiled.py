@@ -3,6 +3,12 @@
 from typing import Final
 
 from ingest.compiled import Compiled
-from ingest.decode import kernel, keys, memory, opcodes, reading
 
-KERNEL: Final = Compiled(kernel.run, (kernel, keys, memory, opcodes, reading), "the decoder", "about ten seconds")
+KERNEL: Final = Compiled(
+    "ingest.decode.kernel",
+    "run",
+    13,
+    [f"ingest.decode.{part}" for part in ("keys", "memory", "opcodes", "reading")],
+    "the decoder",
+    "about ten seconds",
+)
