@@ -1,0 +1,1 @@
+"""Measurements, never tests: nothing in the suite depends on a time."""
