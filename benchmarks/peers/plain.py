@@ -7,6 +7,7 @@ Run: python -m benchmarks.peers.plain --bootstrap HOST:PORT --registry URL --top
 """
 
 import argparse
+import uuid
 from typing import Any
 
 import pyarrow as pa
@@ -47,7 +48,7 @@ def main(bootstrap: str, registry: str, topic: str, table: str, records: int) ->
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
-            "group.id": f"plain.{topic}",
+            "group.id": f"plain-{uuid.uuid4()}",  # each run starts from the first record
             "auto.offset.reset": "earliest",
             "enable.auto.commit": False,
             "fetch.queue.backoff.ms": 5,  # the same as the other peers have: the default would stall this one too
