@@ -49,9 +49,9 @@ def fetching(kafka: KafkaSettings) -> dict[str, Any]:
     chosen = assignor(kafka)
     return {
         "enable_partition_eof": True,
-        "queued_max_messages_kbytes": 65_536,
+        "queued_max_messages_kbytes": 16_384,
         "queued_min_messages": 100_000,
-        "max_partition_fetch_bytes": 8 * 2**20,
+        "max_partition_fetch_bytes": 2**20,
         **({"partition_assignment_strategy": chosen} if chosen else {}),
     }
 

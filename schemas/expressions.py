@@ -124,6 +124,19 @@ class Expression:
     gives: pa.DataType
 
 
+class _Events:
+    """What the table `events` is while a query runs. DuckDB asks for the stream anew each time."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.batch = batch
+
+    def __arrow_c_schema__(self) -> object:
+        return self.batch.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return pa.Table.from_batches([self.batch]).__arrow_c_stream__(requested_schema)
+
+
 class Expressions:
     """Expressions bound to one schema of events, evaluated together over batches of them. Not for two threads at once."""
 
@@ -134,11 +147,14 @@ class Expressions:
         self._sandbox = _sandbox()
         # Without any column the scan would not know how many rows there are.
         self._needed = sorted({name for names in self.columns for name in names}) or schema.names[:1]
-        empty = pa.RecordBatch.from_pylist([], schema=schema)
-        self._sandbox.register(_EVENTS, empty)
+        self._events = _Events(pa.RecordBatch.from_pylist([], schema=schema))
+        self._sandbox.register(_EVENTS, self._events)
         for expression in expressions:
             self._bind(expression, schema)
         self._sandbox.unregister(_EVENTS)
+        # Registered once: to register each block of records would take longer than to run a simple rule over it.
+        self._events.batch = self._events.batch.select(self._needed)
+        self._sandbox.register(_EVENTS, self._events)
 
     def close(self) -> None:
         """Let go of the database."""
@@ -153,7 +169,7 @@ class Expressions:
 
     def _evaluate(self, expressions: Sequence[Expression], batch: pa.RecordBatch) -> list[pa.Array]:
         terms = ", ".join(f"{_guarded(e)} AS c{i}" for i, e in enumerate(expressions))
-        self._sandbox.register(_EVENTS, batch)
+        before, self._events.batch = self._events.batch, batch
         try:
             table = self._sandbox.sql(f"SELECT {terms} FROM {_EVENTS}").to_arrow_table()
         except (duckdb.InternalException, duckdb.FatalException) as error:
@@ -165,7 +181,7 @@ class Expressions:
             # Not one of those that TRY catches, such as an unknown time zone: find the expression, then the row.
             return self._apart(expressions, batch)
         finally:
-            self._sandbox.unregister(_EVENTS)
+            self._events.batch = before
         return [_only_chunk(column) for column in table.columns]
 
     def _apart(self, expressions: Sequence[Expression], batch: pa.RecordBatch) -> list[pa.Array]:
