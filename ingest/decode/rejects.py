@@ -69,7 +69,7 @@ def _reason(value: memoryview, byte: int, column: Column, fault: int) -> str:
     if fault == o.SYMBOL:
         return f"enum index {number} of {_count(len(column.symbols), 'symbol')}"
     if fault == o.BRANCH:
-        return f"union index {number} of 2 branches"
+        return f"union index {number} of {column.branches} {'branch' if column.branches == 1 else 'branches'}"
     if fault == o.LENGTH:
         what = column.logical or column.avro
         return (
@@ -129,4 +129,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _article(noun: str) -> str:
-    return "an" if noun[0] in "aeiou" else "a"
+    return "an" if noun[0] in "aeio" else "a"  # an enum, a union

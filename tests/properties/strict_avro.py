@@ -29,6 +29,10 @@ def read_record(schema: dict[str, Any], body: bytes) -> dict[str, Any]:
     return value
 
 
+def _name(branch: Any) -> str:
+    return branch if isinstance(branch, str) else str(branch.get("name", branch["type"]))
+
+
 class _Reader:
     def __init__(self, body: bytes) -> None:
         self.body, self.at, self.empty = body, 0, 0
@@ -58,7 +62,15 @@ class _Reader:
             branch = self.number()
             if branch not in range(len(schema)):
                 raise Bad("branch")
-            return self.read(schema[branch])
+            value = self.read(schema[branch])
+            members = [kind for kind in schema if kind != "null"]
+            if len(members) < 2:
+                return value
+            return (
+                None
+                if schema[branch] == "null"
+                else {_name(m): value if m is schema[branch] else None for m in members}
+            )
         if isinstance(schema, str):
             schema = {"type": schema}
         kind = schema["type"]
@@ -109,6 +121,8 @@ class _Reader:
             if not data or abs(unscaled) >= 10 ** schema["precision"]:
                 raise Bad("precision")
             return Decimal(unscaled).scaleb(-schema["scale"], _WIDE)
+        if logical == "duration":
+            return dict(zip(("months", "days", "millis"), struct.unpack("<III", self.take(12)), strict=True))
         if logical == "uuid":
             if kind == "fixed":
                 return str(uuid.UUID(bytes=self.take(16)))
@@ -120,6 +134,8 @@ class _Reader:
         if logical.startswith("time-"):
             if not 0 <= value < 86_400_000 * (1 if logical == "time-millis" else 1000):
                 raise Bad("time")
+            return value
+        if logical.endswith("-nanos"):
             return value
         try:
             if logical == "date":
