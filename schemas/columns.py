@@ -70,8 +70,9 @@ _LOGICAL: Final = {
     ("long", "local-timestamp-nanos"): pa.int64(),
     ("string", "uuid"): pa.string(),
 }
+NANOSECONDS: Final = frozenset({"timestamp-nanos", "local-timestamp-nanos"})
 # Logical types that Arrow's type does not tell: they stand in the column's metadata.
-_TOLD_BY_METADATA: Final = frozenset({"time-millis", "time-micros", "timestamp-nanos", "local-timestamp-nanos"})
+_TOLD_BY_METADATA: Final = frozenset({"time-millis", "time-micros"}) | NANOSECONDS
 DURATION_PARTS: Final = ("months", "days", "millis")
 
 

@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
 
 from schemas import contracts
+from schemas.columns import NANOSECONDS, meaning
 from schemas.contracts import Contract
 from schemas.declarations import Document, Path, read, refusal
 from thalweg.errors import DeclarationError
@@ -80,14 +81,17 @@ class PartitionBy(_Part):
             return
         assert self.field is not None  # _one_way
         kind = contracts.column_type(schema, self.field, "partition")
-        if not (pa.types.is_date32(kind) or (pa.types.is_timestamp(kind) and kind.unit == "us")):
+        logical = meaning(schema.field(self.field))
+        is_instant = (pa.types.is_timestamp(kind) and kind.unit == "us") or logical in NANOSECONDS
+        if not (pa.types.is_date32(kind) or is_instant):
             raise DeclarationError(
                 f"partition: field {self.field} is {kind}, expected a date or a timestamp",
                 "choose another field, or say how to make a date of it in `sql`",
             )
-        if not self.is_utc and not (pa.types.is_timestamp(kind) and kind.tz):
+        has_zone = logical == "timestamp-nanos" or (pa.types.is_timestamp(kind) and kind.tz is not None)
+        if not self.is_utc and not has_zone:
             raise DeclarationError(
-                f"partition: field {self.field} is {kind}, which is local already; time_zone {self.time_zone} cannot apply",
+                f"partition: field {self.field} is {logical or kind}, which is local already; time_zone {self.time_zone} cannot apply",
                 "leave `time_zone` out",
             )
 

@@ -1,5 +1,6 @@
 """Declarations: what they may say, and what a user is told when they say something else."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -195,6 +196,22 @@ EVENTS = pa.schema(
         "tags": pa.map_(pa.string(), pa.string()),
     }
 )
+NANOS = event_schema(
+    json.dumps(
+        {
+            "type": "record",
+            "name": "R",
+            "fields": [
+                {"name": name, "type": {"type": "long", "logicalType": logical}}
+                for name, logical in [
+                    ("at", "timestamp-nanos"),
+                    ("local", "local-timestamp-nanos"),
+                    ("time", "time-micros"),
+                ]
+            ],
+        }
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -268,3 +285,14 @@ def test_a_partition_that_does_not_fit_the_events_is_refused(declared, partition
 )
 def test_dates_come_from_timestamps_dates_and_expressions(declared, partition: str) -> None:
     declared(SMALLEST.replace("{field: at}", partition)).check(EVENTS)
+
+
+def test_dates_come_from_numbers_of_nanoseconds_that_are_meant_as_such(declared) -> None:
+    declared(SMALLEST.replace("{field: at}", "{field: at, time_zone: Europe/Berlin}")).check(NANOS)
+    declared(SMALLEST.replace("{field: at}", "{field: local}")).check(NANOS)
+    for partition, said in [
+        ("{field: time}", "field time is int64, expected a date or a timestamp"),
+        ("{field: local, time_zone: Europe/Berlin}", "field local is local-timestamp-nanos, which is local already"),
+    ]:
+        with pytest.raises(DeclarationError, match=said):
+            declared(SMALLEST.replace("{field: at}", partition)).check(NANOS)
