@@ -26,6 +26,7 @@ would be taken for an earlier member's name (Delta does not tell capitals from s
 for dots, and where that is taken too, with a number.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -91,12 +92,31 @@ class Column:
     # A record's fields, an array's items, a map's keys and values, a union's branches but null, a duration's parts.
     children: tuple["Column", ...] = ()
     branches: int = 0  # of the union that the column stands for; 0 when there is no union
+    # What only schema resolution asks for.
+    named: str = ""  # full name of a record, enum or fixed
+    aliases: tuple[str, ...] = ()  # its other full names
+    fallback: str | None = None  # an enum's default symbol
+    field_aliases: tuple[str, ...] = ()  # other names of the record's field
+    default: str | None = None  # the field's default, as JSON text
 
     @property
     def field(self) -> pa.Field:
         """The column as a field of an Arrow schema."""
         told = {MEANING: self.logical.encode()} if self.logical in _TOLD_BY_METADATA else None
         return pa.field(self.name, self.arrow, metadata=told)
+
+    @property
+    def alternatives(self) -> tuple["Column | None", ...]:
+        """What may stand here, in the order of the union's branches: None is null; without a union, the column itself."""
+        if self.avro == "null":
+            return (None,)
+        if not self.branches:
+            return (self,)
+        bare = replace(self, branches=0, null_branch=None)
+        found: list[Column | None] = [*self.children] if self.avro == "union" else [bare]
+        if self.null_branch is not None:
+            found.insert(self.null_branch, None)
+        return tuple(found)
 
 
 def meaning(column: pa.Field) -> str | None:
@@ -111,6 +131,11 @@ def columns(schema_json: str) -> tuple[Column, ...]:
     Raises UnsupportedSchema, naming the path of the field, for what is no schema, no record, or holds a type that a table
     cannot.
     """
+    return event(schema_json).children
+
+
+def event(schema_json: str) -> Column:
+    """Lay out a record schema as a column without a name, whose children are the fields. Raises as `columns` does."""
     try:
         schema = avro_text.resolve(schema_json)
     except ConfigurationError as error:
@@ -120,7 +145,7 @@ def columns(schema_json: str) -> tuple[Column, ...]:
         raise UnsupportedSchema(
             f"The schema is {kind}; an event must be a record", "wrap it in a record with one field"
         )
-    return _Walk().record(schema, "")
+    return _Walk().record(schema, "", "")
 
 
 @dataclass(slots=True)
@@ -131,18 +156,22 @@ class _Walk:
     named: dict[str, dict[str, Any]] = field(default_factory=dict)
     within: list[str] = field(default_factory=list)  # what encloses the current place: records by name
 
-    def record(self, schema: dict[str, Any], path: str) -> tuple[Column, ...]:
+    def record(self, schema: dict[str, Any], name: str, path: str) -> Column:
         self.named[schema["name"]] = schema
         self._enter(schema["name"], path)
-        fields = tuple(
-            self.column(f["type"], f["name"], f"{path}.{f['name']}" if path else f["name"]) for f in schema["fields"]
-        )
+        fields = tuple(self._field(field, path) for field in schema["fields"])
         self.within.pop()
         if not fields:
             raise UnsupportedSchema(
                 f"{path or schema['name']}: a record without fields; a table cannot hold it", "give it a field"
             )
-        return fields
+        arrow = pa.struct([child.field for child in fields])
+        return Column(name, path, "record", None, arrow, children=fields, **_names(schema))
+
+    def _field(self, field: dict[str, Any], path: str) -> Column:
+        column = self.column(field["type"], field["name"], f"{path}.{field['name']}" if path else field["name"])
+        default = json.dumps(field["default"]) if "default" in field else None
+        return replace(column, field_aliases=tuple(field.get("aliases", ())), default=default)
 
     def column(self, schema: Any, name: str, path: str) -> Column:
         self.seen += 1
@@ -156,9 +185,7 @@ class _Walk:
             self.named[schema["name"]] = schema
         kind = schema["type"]
         if kind == "record":
-            fields = self.record(schema, path)
-            arrow = pa.struct([child.field for child in fields])
-            return Column(name, path, kind, None, arrow, children=fields)
+            return self.record(schema, name, path)
         if kind == "array":
             items = self._held(schema["items"], "element", f"{path}.item")
             return Column(name, path, kind, None, pa.list_(items.field), children=(items,))
@@ -171,10 +198,13 @@ class _Walk:
         if logical == "duration":
             parts = tuple(Column(part, f"{path}.{part}", "long", None, pa.int64()) for part in DURATION_PARTS)
             arrow = pa.struct([part.field for part in parts])
-            return Column(name, path, kind, logical, arrow, size=schema["size"], children=parts)
-        symbols = tuple(schema.get("symbols", ())) if kind == "enum" else ()
-        size = schema["size"] if kind == "fixed" else 0
-        return Column(name, path, kind, logical, arrow, size=size, symbols=symbols)
+            return Column(name, path, kind, logical, arrow, size=schema["size"], children=parts, **_names(schema))
+        if kind == "enum":
+            symbols, fallback = tuple(schema["symbols"]), schema.get("default")
+            return Column(name, path, kind, None, arrow, symbols=symbols, fallback=fallback, **_names(schema))
+        if kind == "fixed":
+            return Column(name, path, kind, logical, arrow, size=schema["size"], **_names(schema))
+        return Column(name, path, kind, logical, arrow)
 
     def union(self, union: list[Any], name: str, path: str) -> Column:
         types = [_type(branch) for branch in union]
@@ -222,6 +252,10 @@ def _member_names(types: Iterable[str]) -> list[str]:
         taken.add(name.lower())
         names.append(name)
     return names
+
+
+def _names(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"named": schema["name"], "aliases": tuple(schema.get("aliases", ()))}
 
 
 def _type(schema: Any) -> str:

@@ -290,6 +290,14 @@ def least_bytes(column: Column) -> int:
     return column.size if column.avro == "fixed" else _LEAST_BYTES.get(column.avro, 1)
 
 
+def number_range(column: Column) -> tuple[int, int, int] | None:
+    """Give the least and greatest number that stands for a value, and what it is multiplied by; None when any number does."""
+    op, low, high, factor = _SCALARS[column.avro, column.logical]
+    if op not in (o.INT_RANGE, o.LONG_RANGE):
+        return None
+    return low, high, factor if op == o.LONG_RANGE else 1
+
+
 def _instruction(column: Column) -> tuple[int, int, int, int]:
     """Choose opcode and operands for a value."""
     if column.logical == "decimal":

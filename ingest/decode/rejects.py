@@ -17,7 +17,8 @@ class Reject:
     """A record that cannot be decoded."""
 
     row: int  # of the block
-    byte: int  # where in the whole value, prefix included, what is wrong begins
+    # Where in the whole value, prefix included, what is wrong begins; None of what only the reader's schema cannot take.
+    byte: int | None
     path: str  # of the field, "" for the record
     reason: str
 

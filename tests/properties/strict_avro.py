@@ -22,14 +22,21 @@ class Bad(Exception):
 
 def read_record(schema: dict[str, Any], body: bytes) -> dict[str, Any]:
     """Read a whole record, as Arrow's `to_pylist` would give it. Raises Bad."""
+    value: dict[str, Any] = read_value(schema, body)
+    return value
+
+
+def read_value(schema: Any, body: bytes) -> Any:
+    """Read one value of any schema. Raises Bad."""
     reader = _Reader(body)
-    value: dict[str, Any] = reader.read(schema)
+    value = reader.read(schema)
     if reader.at != len(body):
         raise Bad("left over")
     return value
 
 
-def _name(branch: Any) -> str:
+def name_of(branch: Any) -> str:
+    """What a union's branch is called."""
     return branch if isinstance(branch, str) else str(branch.get("name", branch["type"]))
 
 
@@ -69,7 +76,7 @@ class _Reader:
             return (
                 None
                 if schema[branch] == "null"
-                else {_name(m): value if m is schema[branch] else None for m in members}
+                else {name_of(m): value if m is schema[branch] else None for m in members}
             )
         if isinstance(schema, str):
             schema = {"type": schema}
