@@ -117,7 +117,8 @@ def _ranged(numbers: pa.Array, limits: tuple[int, int, int], reader: Column, pla
         wide = numbers.cast(pa.int64()).fill_null(0).to_numpy()
         outside = (wide < least) | (wide > greatest)
         place.within(numbers).refuse(outside, reader.path, lambda n: f"{reader.logical} {wide[n]} is out of its range")
-    return pc.multiply(numbers.cast(pa.int32() if reader.avro == "int" else pa.int64()), factor).view(reader.arrow)
+    stored = pa.int32() if reader.avro == "int" else pa.int64()
+    return pc.multiply(numbers.cast(stored), pa.scalar(factor, stored)).view(reader.arrow)
 
 
 def _text(writer: Column, reader: Column) -> Conversion | None:
