@@ -17,7 +17,7 @@ import pyarrow as pa
 from ingest.decode.conversions import Conversion, NoMatch, check_meaning, primitive, symbols
 from ingest.decode.defaults import default
 from ingest.decode.place import Fault, Mask, Place, present
-from schemas.columns import Column
+from schemas.columns import Column, event
 from thalweg.errors import UnsupportedSchema
 
 _REMEDY: Final = "mend the reader's schema: a default, an alias, or a type that the writer's can be read as"
@@ -65,9 +65,22 @@ class Resolution:
 
 def resolution(writer: Column, reader: Column) -> Resolution | None:
     """Plan for a pair of events; None when a batch is the reader's as it is. Raises as `Resolution` does."""
+    if writer == reader:
+        return None
     found = Resolution(writer, reader)
     same = len(writer.children) == len(reader.children) and found.changes_nothing
     return None if same and writer.arrow.equals(reader.arrow, check_metadata=True) else found
+
+
+def landed_schema(writer_json: str, reader_json: str | None) -> pa.Schema:
+    """Give the columns that events of a writer's schema are read to; without a reader's schema, their own.
+
+    Raises UnsupportedSchema, naming the path of the field, also when the one cannot be read by the other.
+    """
+    writer = event(writer_json)
+    reader = writer if reader_json is None else event(reader_json)
+    resolution(writer, reader)
+    return pa.schema([child.field for child in reader.children])
 
 
 @dataclass(frozen=True, slots=True)

@@ -296,3 +296,36 @@ def test_dates_come_from_numbers_of_nanoseconds_that_are_meant_as_such(declared)
     ]:
         with pytest.raises(DeclarationError, match=said):
             declared(SMALLEST.replace("{field: at}", partition)).check(NANOS)
+
+
+READER = {"type": "record", "name": "Click", "fields": [{"name": "at", "type": "long"}]}
+
+
+def test_a_schema_to_read_by_is_inlined_however_it_is_declared(declared, tmp_path: Path) -> None:
+    """As a file beside the declaration, as keys and values, as JSON: what is published stands alone and is the same."""
+    (tmp_path / "clicks.avsc").write_text(json.dumps(READER, indent=4), encoding="utf-8")
+    inline = declared(SMALLEST + f"reader_schema: {json.dumps(READER)}\n")
+    assert inline.reader_schema == json.dumps(READER)
+    assert declared(SMALLEST + "reader_schema: clicks.avsc\n") == inline
+    assert declared(SMALLEST + f"reader_schema: '{json.dumps(READER)}'\n") == inline
+    assert declared(inline.to_yaml()) == inline
+    assert hash(declared(inline.to_yaml())) == hash(inline)
+    assert "reader_schema:\n  type: record\n" in inline.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("nowhere.avsc", "clicks.yaml:6: reader_schema: "),
+        ("clicks.yaml", "clicks.yaml:6: reader_schema: expected an Avro schema"),
+        ("{type: record, name: R}", 'reader_schema: not an Avro schema at R: record needs "fields", a list'),
+        ("{type: string}", "reader_schema: The schema is string; an event must be a record"),
+        ("[null, string]", "clicks.yaml:6: reader_schema: input should be a valid string"),
+        (
+            "{type: record, name: R, fields: [{name: a, type: int}, {name: A, type: int}]}",
+            "reader_schema: A: there is a field 'a' too",
+        ),
+    ],
+)
+def test_a_schema_to_read_by_that_is_none_is_refused(declared, said: str, message: str) -> None:
+    assert message in _refusal(declared, SMALLEST + f"reader_schema: {said}\n")
