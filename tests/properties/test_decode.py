@@ -12,6 +12,7 @@ from unittest import mock
 import fastavro
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +113,19 @@ def fastavro_reads(schema: Any, body: bytes, there: Any) -> Any:
 @given(records(), st.booleans())
 @settings(max_examples=200, deadline=None)
 def test_what_fastavro_writes_is_read_as_fastavro_reads_it(written: tuple[Any, list[bytes]], tight: bool) -> None:
+    check_written(written, tight)
+
+
+@pytest.mark.slow
+@given(records(), st.booleans())
+@settings(max_examples=3000, deadline=None)
+def test_what_fastavro_writes_by_thousands_of_schemas_is_read_as_fastavro_reads_it(
+    written: tuple[Any, list[bytes]], tight: bool
+) -> None:
+    check_written(written, tight)
+
+
+def check_written(written: tuple[Any, list[bytes]], tight: bool) -> None:
     schema, bodies = written
     decoded = decode(schema, bodies, tight=tight)
     assert decoded.rejects == []
@@ -126,6 +140,19 @@ def test_spoiled_records_are_refused_and_cost_nobody_else(
     written: tuple[Any, list[bytes]], data: st.DataObject, tight: bool
 ) -> None:
     """Each record alone decides on itself: as the strict reader says, and what is accepted reads as fastavro reads it."""
+    check_spoiled(written, data, tight)
+
+
+@pytest.mark.slow
+@given(spoiled_records(), st.data(), st.booleans())
+@settings(max_examples=1500, deadline=None)
+def test_spoiled_records_of_thousands_of_schemas_are_refused_and_cost_nobody_else(
+    written: tuple[Any, list[bytes]], data: st.DataObject, tight: bool
+) -> None:
+    check_spoiled(written, data, tight)
+
+
+def check_spoiled(written: tuple[Any, list[bytes]], data: st.DataObject, tight: bool) -> None:
     schema, bodies = written
     rows = data.draw(st.lists(st.integers(0, len(bodies) - 1)) | st.none() if bodies else st.none())
     decoded = decode(schema, bodies, rows, tight=tight)

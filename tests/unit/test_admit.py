@@ -277,6 +277,27 @@ def test_a_range_of_nanoseconds_is_one_of_numbers() -> None:
     assert _reasons(verdict) == [(0, "range(at)", "at = 9 is below 10", "at")]
 
 
+def test_a_rule_in_sql_reaches_into_a_union() -> None:
+    kinds = [{"type": "int", "logicalType": "date"}, ["null", "long", "string"]]
+    fields = [{"name": name, "type": kind} for name, kind in zip(("at", "u"), kinds, strict=True)]
+    schema = event_schema(json.dumps({"type": "record", "name": "R", "fields": fields}))
+    declared = {
+        "name": "clicks",
+        "topics": ["clicks"],
+        "owner": "me",
+        "partition": {"field": "at"},
+        "contract": {
+            "rules": [
+                {"sql": {"name": "few", "expression": "coalesce(u.long, 0) < 5 AND coalesce(u.string, 'few') = 'few'"}}
+            ]
+        },
+    }
+    admission = Admission(Dataset.from_json(json.dumps(declared)), schema)
+    unions = [{"long": 1}, {"long": 9}, {"string": "few"}, None, {"string": "many"}]
+    batch = pa.RecordBatch.from_pylist([{"at": date(2013, 1, 1), "u": u} for u in unions], schema)
+    assert admission.check(batch).admitted.tolist() == [True, False, True, True, False]
+
+
 def test_rules_and_partition_are_checked_against_the_events_before_the_first_one() -> None:
     with pytest.raises(DeclarationError, match="dataset clicks: rule not_null\\(nosuch\\): the events have no field"):
         _admission([{"not_null": "nosuch"}])
