@@ -4,7 +4,7 @@ Each conversion takes an array and its place and gives an array as long, null wh
 counterpart is refused at its place; what stands for it in the result is never seen.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.decode.defaults import UUID
-from ingest.decode.place import Place, offsets, present
+from ingest.decode.place import Mask, Place, offsets, present
 from ingest.decode.plan import number_range
 from schemas.columns import Column
 
@@ -147,25 +147,27 @@ def _utf8(array: pa.Array, place: Place, reader: Column) -> pa.Array:
     try:
         return array.cast(pa.string())
     except pa.ArrowInvalid:
-        faults = dict(_utf8_faults(array))
-    failing = np.zeros(len(array), np.bool_)
-    failing[list(faults)] = True
-    place.refuse(failing, reader.path, faults.__getitem__)
-    bad = pa.array(failing)
-    return pc.if_else(bad, pa.scalar(b""), array).cast(pa.string())
+        failing = _no_text(array)
+    place.refuse(failing, reader.path, lambda n: _utf8_fault(array[n].as_py()) or "")
+    return pc.if_else(pa.array(failing), pa.scalar(b""), array).cast(pa.string())
 
 
-def _utf8_faults(array: pa.Array) -> Iterator[tuple[int, str]]:
-    """The values that are no text, by number. Of a column that as a whole is none: looked at one by one."""
+def _no_text(array: pa.Array) -> Mask:
+    """Which values are not UTF-8. Of a column that as a whole is none: looked at one by one."""
     ends = offsets(array).tolist()
     data = memoryview(array.buffers()[2] or b"")
-    for n, there in enumerate(present(array)):
-        if not there:
-            continue
-        try:
-            bytes(data[ends[n] : ends[n + 1]]).decode()
-        except UnicodeDecodeError as error:
-            yield n, f"byte 0x{error.object[error.start]:02x} is not UTF-8 here ({error.reason})"
+    there = present(array).tolist()
+    return np.array(
+        [there[n] and _utf8_fault(data[ends[n] : ends[n + 1]]) is not None for n in range(len(array))], np.bool_
+    )
+
+
+def _utf8_fault(data: bytes | memoryview) -> str | None:
+    try:
+        bytes(data).decode()
+    except UnicodeDecodeError as error:
+        return f"byte 0x{error.object[error.start]:02x} is not UTF-8 here ({error.reason})"
+    return None
 
 
 def _checked_uuid(array: pa.Array, place: Place, reader: Column) -> pa.Array:

@@ -57,11 +57,13 @@ class Place:
         )
 
     def refuse(self, failing: Mask, path: str, reason: Callable[[int], str]) -> None:
-        """Refuse the values that fail and count; `reason` is asked for the number of each."""
+        """Refuse the values that fail and count; `reason` is asked for the number of the first one of each record."""
         found = np.flatnonzero(failing & self._counting())
         if len(found):
-            rows = self._rows()[found].tolist()
-            self._faults += [Fault(row, path, reason(value)) for row, value in zip(rows, found.tolist(), strict=True)]
+            # One record can hold millions of them, and is told about once.
+            rows, firsts = np.unique(self._rows()[found], return_index=True)
+            values = found[firsts].tolist()
+            self._faults += [Fault(row, path, reason(n)) for row, n in zip(rows.tolist(), values, strict=True)]
 
 
 def present(array: pa.Array) -> Mask:

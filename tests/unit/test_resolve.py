@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ingest.decode.decoder import Decoded, Decoder
+from ingest.decode.place import Fault, Place
 from tests.properties.avro_strategies import block, encode
 from tests.unit.decoding import used_before
 from thalweg.errors import UnsupportedSchema
@@ -254,6 +255,22 @@ def test_schemas_nested_deeply_are_planned_at_once() -> None:
         return kind
 
     assert resolve(nested("int"), nested("long")).batch.num_rows == 0
+
+
+def test_a_record_of_many_values_without_a_counterpart_is_told_about_once() -> None:
+    """A hostile record must not make a list of reasons as long as itself."""
+    made: list[int] = []
+
+    def told(number: int) -> str:
+        made.append(number)
+        return "no"
+
+    faults: list[Fault] = []
+    items = pa.array([["a"] * 1000, [], ["b"] * 1000])
+    place = Place.of_batch(3, faults).of_items(items)
+    place.refuse(np.arange(2000) % 2 == 1, "x.item", told)
+    assert faults == [Fault(0, "x.item", "no"), Fault(2, "x.item", "no")]
+    assert made == [1, 1001]
 
 
 def test_no_records_are_resolved_to_no_rows() -> None:
