@@ -118,7 +118,7 @@ def test_what_fastavro_writes_is_read_as_fastavro_reads_it(written: tuple[Any, l
 
 @pytest.mark.slow
 @given(records(), st.booleans())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1300, deadline=None)
 def test_what_fastavro_writes_by_thousands_of_schemas_is_read_as_fastavro_reads_it(
     written: tuple[Any, list[bytes]], tight: bool
 ) -> None:
@@ -145,7 +145,7 @@ def test_spoiled_records_are_refused_and_cost_nobody_else(
 
 @pytest.mark.slow
 @given(spoiled_records(), st.data(), st.booleans())
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_spoiled_records_of_thousands_of_schemas_are_refused_and_cost_nobody_else(
     written: tuple[Any, list[bytes]], data: st.DataObject, tight: bool
 ) -> None:

@@ -98,7 +98,7 @@ def test_what_was_written_is_read_by_a_later_schema_as_others_read_it(pair: tupl
 
 @pytest.mark.slow
 @given(evolutions())
-@settings(max_examples=2500, deadline=None)
+@settings(max_examples=1300, deadline=None)
 def test_what_was_written_is_read_by_thousands_of_later_schemas_as_others_read_it(
     pair: tuple[Any, Any, list[bytes]],
 ) -> None:
