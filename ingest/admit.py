@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from ingest.dates import DAY_US, FIRST_DAY, LAST_DAY, LocalDates
 from ingest.rules import Mask, Test, mask, shown, shown_fields, test_of
+from schemas.columns import NANOSECONDS, meaning
 from schemas.contracts import PARTITION_DATE, Sql
 from schemas.datasets import Dataset, PartitionBy
 from schemas.expressions import Expression, Expressions
@@ -127,13 +128,14 @@ class Admission:
 
 
 class _FieldDates:
-    """Dates from a date field, or from a timestamp field in a time zone."""
+    """Dates from a date field, or from a timestamp field (microseconds, or nanoseconds that are so by meaning) in a time zone."""
 
     def __init__(self, partition: PartitionBy, schema: pa.Schema) -> None:
         assert partition.field is not None  # the declaration has either a field or SQL
         self.field = partition.field
-        kind = schema.field(self.field).type
-        self._are_dates = pa.types.is_date32(kind)
+        field = schema.field(self.field)
+        self._are_dates = pa.types.is_date32(field.type)
+        self._per_us = 1000 if meaning(field) in NANOSECONDS else 1
         self._zone = None if partition.is_utc or self._are_dates else LocalDates(partition.time_zone)
 
     def of(self, batch: pa.RecordBatch, _result: None) -> tuple[Days, Mask | None]:
@@ -143,6 +145,8 @@ class _FieldDates:
         known = stored.fill_null(0).to_numpy() if stored.null_count else stored.to_numpy()
         if self._are_dates:
             return _bounded(known, mask(column.is_null()) if column.null_count else None)
+        if self._per_us > 1:
+            known = known // self._per_us
         # Within these bounds the time zone can be asked; those outside are never dates.
         instants = np.clip(known, FIRST_DAY * DAY_US, (LAST_DAY + 1) * DAY_US - 1)
         undated = mask(column.is_null()) if column.null_count else None

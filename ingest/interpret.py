@@ -34,7 +34,7 @@ class _Reader:
     __slots__ = ("admission", "decoder")
 
     def __init__(self, schema: str, dataset: Dataset) -> None:
-        self.decoder = Decoder(schema)
+        self.decoder = Decoder(schema, dataset.reader_schema)
         table_schema(self.decoder.arrow_schema)  # refuses what events may hold and a table cannot
         self.admission = Admission(dataset, self.decoder.arrow_schema)
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import structlog
 
 from ingest.block import Block
+from ingest.decode.resolve import landed_schema
 from ingest.interpret import Interpreter
 from ingest.landing import Landed, Landing
 from ingest.opening import open_source
@@ -317,16 +318,23 @@ class Worker:
     def _newest_event_schema(self) -> pa.Schema | None:
         """Fields of the newest registered events, for a table that is not there yet; None when nothing is registered.
 
+        Where the dataset declares a schema to read by, these are its fields, whatever is registered.
+
         Raises UnsupportedSchema or DeclarationError: better at start than a quarantine full of good events.
         """
         for topic in self._dataset.topics:
             try:
-                schema = event_schema(self._registry.latest(f"{topic}-value").schema)
+                registered = self._registry.latest(f"{topic}-value").schema
             except SchemaNotFound:
                 continue
+            schema = landed_schema(registered, self._dataset.reader_schema)
             self._dataset.check(schema)
             return schema
-        return None
+        if self._dataset.reader_schema is None:
+            return None
+        schema = event_schema(self._dataset.reader_schema)
+        self._dataset.check(schema)
+        return schema
 
     def _ends(self) -> dict[Partition, int]:
         """Where partitions end that hold anything."""

@@ -7,19 +7,28 @@
 | bytes, fixed | binary | |
 | enum | dictionary<int32, string> | string in the table; Parquet keeps the dictionary |
 | array, map, record | list, map<string, …>, struct | |
-| union of null and one other | the other | other unions are refused |
+| union of null and one other, union of one | the other, the one | |
+| any other union | struct | one member for each branch but null, of which exactly one has a value; null when null was written |
 | date | date32 | years 1 to 9999, as for timestamps: no reader takes more |
 | time-millis, time-micros | int32, int64 | Delta has no time of day; the column's metadata says what it counts |
 | timestamp-millis, timestamp-micros | timestamp[us, UTC] | milliseconds times 1000: Delta has microseconds |
 | local-timestamp-millis, local-timestamp-micros | timestamp[us] | |
+| timestamp-nanos, local-timestamp-nanos | int64 | nanoseconds since 1970-01-01; the column's metadata says so |
+| duration on fixed(12) | struct<months, days, millis: int64> | Avro's are unsigned, 32 bits each; Delta has no such type |
 | decimal on bytes or fixed | decimal128(precision, scale) | precision up to 38 |
 | uuid on string or fixed(16) | string | |
 
 Every column may be null, whatever the schema says: a later schema may drop the field. A logical type on a type that it is
 not made for, or one that this table does not know, counts for nothing, as Avro's specification demands.
+
+A union's members are called after their branches: `long`, `string`, a named type's name without its namespace. Where that
+would be taken for an earlier member's name (Delta does not tell capitals from small letters) it is the full name, with `_`
+for dots, and where that is taken too, with a number.
 """
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -58,14 +67,14 @@ _LOGICAL: Final = {
     ("long", "timestamp-micros"): pa.timestamp("us", "UTC"),
     ("long", "local-timestamp-millis"): pa.timestamp("us"),
     ("long", "local-timestamp-micros"): pa.timestamp("us"),
+    ("long", "timestamp-nanos"): pa.int64(),
+    ("long", "local-timestamp-nanos"): pa.int64(),
     ("string", "uuid"): pa.string(),
 }
-# Logical types that are known and refused: read as their underlying type they would lose their meaning without a word.
-_REFUSED: Final = {
-    ("long", "timestamp-nanos"): "declare timestamp-micros: a Delta table holds microseconds",
-    ("long", "local-timestamp-nanos"): "declare local-timestamp-micros: a Delta table holds microseconds",
-    ("fixed", "duration"): "declare three int fields, or a plain fixed",
-}
+NANOSECONDS: Final = frozenset({"timestamp-nanos", "local-timestamp-nanos"})
+# Logical types that Arrow's type does not tell: they stand in the column's metadata.
+_TOLD_BY_METADATA: Final = frozenset({"time-millis", "time-micros"}) | NANOSECONDS
+DURATION_PARTS: Final = ("months", "days", "millis")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +82,47 @@ class Column:
     """One column, or a part of one: a record's field, an array's items, a map's keys or values."""
 
     name: str
-    path: str  # "properties.value"; array items are ".item", the record itself is ""
-    avro: str  # Avro's type, of a union with null the other one's
+    path: str  # "properties.value"; array items are ".item", union members ".long", the record itself is ""
+    avro: str  # Avro's type; of a union of null and one other, or of one, that one's
     logical: str | None  # Avro's logical type, where it counts
     arrow: pa.DataType
-    null_branch: int | None = None  # where null stands in the union; None when there is no union
+    null_branch: int | None = None  # where null stands in the union, among others; None when it does not
     size: int = 0  # bytes of a fixed
     symbols: tuple[str, ...] = ()  # of an enum
-    children: tuple["Column", ...] = ()  # a record's fields, an array's items, a map's keys and values
+    # A record's fields, an array's items, a map's keys and values, a union's branches but null, a duration's parts.
+    children: tuple["Column", ...] = ()
+    branches: int = 0  # of the union that the column stands for; 0 when there is no union
+    # What only schema resolution asks for.
+    named: str = ""  # full name of a record, enum or fixed
+    aliases: tuple[str, ...] = ()  # its other full names
+    fallback: str | None = None  # an enum's default symbol
+    field_aliases: tuple[str, ...] = ()  # other names of the record's field
+    default: str | None = None  # the field's default, as JSON text
 
     @property
     def field(self) -> pa.Field:
         """The column as a field of an Arrow schema."""
-        meaning = {MEANING: self.logical.encode()} if self.logical in ("time-millis", "time-micros") else None
-        return pa.field(self.name, self.arrow, metadata=meaning)
+        told = {MEANING: self.logical.encode()} if self.logical in _TOLD_BY_METADATA else None
+        return pa.field(self.name, self.arrow, metadata=told)
+
+    @property
+    def alternatives(self) -> tuple["Column | None", ...]:
+        """What may stand here, in the order of the union's branches: None is null; without a union, the column itself."""
+        if self.avro == "null":
+            return (None,)
+        if not self.branches:
+            return (self,)
+        bare = replace(self, branches=0, null_branch=None)
+        found: list[Column | None] = [*self.children] if self.avro == "union" else [bare]
+        if self.null_branch is not None:
+            found.insert(self.null_branch, None)
+        return tuple(found)
+
+
+def meaning(column: pa.Field) -> str | None:
+    """Give the logical type of a column whose Arrow type does not tell it: times of a day, nanoseconds."""
+    found = (column.metadata or {}).get(MEANING)
+    return None if found is None else found.decode()
 
 
 def columns(schema_json: str) -> tuple[Column, ...]:
@@ -95,6 +131,11 @@ def columns(schema_json: str) -> tuple[Column, ...]:
     Raises UnsupportedSchema, naming the path of the field, for what is no schema, no record, or holds a type that a table
     cannot.
     """
+    return event(schema_json).children
+
+
+def event(schema_json: str) -> Column:
+    """Lay out a record schema as a column without a name, whose children are the fields. Raises as `columns` does."""
     try:
         schema = avro_text.resolve(schema_json)
     except ConfigurationError as error:
@@ -104,7 +145,7 @@ def columns(schema_json: str) -> tuple[Column, ...]:
         raise UnsupportedSchema(
             f"The schema is {kind}; an event must be a record", "wrap it in a record with one field"
         )
-    return _Walk().record(schema, "")
+    return _Walk().record(schema, "", "")
 
 
 @dataclass(slots=True)
@@ -115,47 +156,73 @@ class _Walk:
     named: dict[str, dict[str, Any]] = field(default_factory=dict)
     within: list[str] = field(default_factory=list)  # what encloses the current place: records by name
 
-    def record(self, schema: dict[str, Any], path: str) -> tuple[Column, ...]:
+    def record(self, schema: dict[str, Any], name: str, path: str) -> Column:
         self.named[schema["name"]] = schema
         self._enter(schema["name"], path)
-        fields = tuple(
-            self.column(f["type"], f["name"], f"{path}.{f['name']}" if path else f["name"]) for f in schema["fields"]
-        )
+        fields = tuple(self._field(field, path) for field in schema["fields"])
         self.within.pop()
         if not fields:
             raise UnsupportedSchema(
                 f"{path or schema['name']}: a record without fields; a table cannot hold it", "give it a field"
             )
-        return fields
+        arrow = pa.struct([child.field for child in fields])
+        return Column(name, path, "record", None, arrow, children=fields, **_names(schema))
+
+    def _field(self, field: dict[str, Any], path: str) -> Column:
+        column = self.column(field["type"], field["name"], f"{path}.{field['name']}" if path else field["name"])
+        default = json.dumps(field["default"]) if "default" in field else None
+        return replace(column, field_aliases=tuple(field.get("aliases", ())), default=default)
 
     def column(self, schema: Any, name: str, path: str) -> Column:
         self.seen += 1
         if self.seen > COLUMNS_MAX:
             raise UnsupportedSchema(f"The schema has more than {COLUMNS_MAX:,} columns", "split the event")
-        null_branch = None
         if isinstance(schema, list):
-            null_branch, schema = _optional(schema, path)
+            return self.union(schema, name, path)
         if isinstance(schema, str):
             schema = self.named.get(schema, {"type": schema})
         if "name" in schema:
             self.named[schema["name"]] = schema
         kind = schema["type"]
         if kind == "record":
-            fields = self.record(schema, path)
-            arrow = pa.struct([child.field for child in fields])
-            return Column(name, path, kind, None, arrow, null_branch, children=fields)
+            return self.record(schema, name, path)
         if kind == "array":
             items = self._held(schema["items"], "element", f"{path}.item")
-            return Column(name, path, kind, None, pa.list_(items.field), null_branch, children=(items,))
+            return Column(name, path, kind, None, pa.list_(items.field), children=(items,))
         if kind == "map":
             key = Column("key", f"{path}.key", "string", None, pa.string())
             values = self._held(schema["values"], "value", f"{path}.value")
             arrow = pa.map_(pa.string(), values.field)
-            return Column(name, path, kind, None, arrow, null_branch, children=(key, values))
+            return Column(name, path, kind, None, arrow, children=(key, values))
         logical, arrow = _scalar(schema, path)
-        symbols = tuple(schema.get("symbols", ())) if kind == "enum" else ()
-        size = schema["size"] if kind == "fixed" else 0
-        return Column(name, path, kind, logical, arrow, null_branch, size, symbols)
+        if logical == "duration":
+            parts = tuple(Column(part, f"{path}.{part}", "long", None, pa.int64()) for part in DURATION_PARTS)
+            arrow = pa.struct([part.field for part in parts])
+            return Column(name, path, kind, logical, arrow, size=schema["size"], children=parts, **_names(schema))
+        if kind == "enum":
+            symbols, fallback = tuple(schema["symbols"]), schema.get("default")
+            return Column(name, path, kind, None, arrow, symbols=symbols, fallback=fallback, **_names(schema))
+        if kind == "fixed":
+            return Column(name, path, kind, logical, arrow, size=schema["size"], **_names(schema))
+        return Column(name, path, kind, logical, arrow)
+
+    def union(self, union: list[Any], name: str, path: str) -> Column:
+        types = [_type(branch) for branch in union]
+        if not types:
+            raise UnsupportedSchema(f"{path}: a union without branches; it has no values", "give it a branch")
+        null_branch = types.index("null") if "null" in types else None
+        others = [branch for branch, kind in zip(union, types, strict=True) if kind != "null"]
+        if len(others) < 2:
+            column = self.column(others[0] if others else "null", name, path)
+            return replace(column, null_branch=null_branch if others else None, branches=len(union))
+        self._enter("", path)
+        names = _member_names(kind for kind in types if kind != "null")
+        members = tuple(
+            self.column(branch, member, f"{path}.{member}") for branch, member in zip(others, names, strict=True)
+        )
+        self.within.pop()
+        arrow = pa.struct([member.field for member in members])
+        return Column(name, path, "union", None, arrow, null_branch, children=members, branches=len(union))
 
     def _held(self, schema: Any, name: str, path: str) -> Column:
         self._enter("", path)
@@ -174,16 +241,21 @@ class _Walk:
         self.within.append(record)
 
 
-def _optional(union: list[Any], path: str) -> tuple[int, Any]:
-    """Split a union of null and one other type: (where null stands, the other)."""
-    types = [_type(branch) for branch in union]
-    if len(types) != 2 or types.count("null") != 1:
-        raise UnsupportedSchema(
-            f"{path}: a union of {', '.join(types) or 'nothing'}; only null and one other type make a column",
-            "use a record with one optional field for each type",
-        )
-    null_branch = types.index("null")
-    return null_branch, union[1 - null_branch]
+def _member_names(types: Iterable[str]) -> list[str]:
+    """Name a union's members after its branches' types, which are full names."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for kind in types:
+        full = kind.replace(".", "_")
+        numbered = (f"{full}_{n}" for n in range(2, len(taken) + 3))
+        name = next(name for name in (kind.rpartition(".")[2], full, *numbered) if name.lower() not in taken)
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _names(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"named": schema["name"], "aliases": tuple(schema.get("aliases", ()))}
 
 
 def _type(schema: Any) -> str:
@@ -195,10 +267,10 @@ def _scalar(schema: dict[str, Any], path: str) -> tuple[str | None, pa.DataType]
     kind, logical = schema["type"], schema.get("logicalType")
     if isinstance(logical, str):
         key = (kind, logical)
-        if key in _REFUSED and (logical != "duration" or schema["size"] == _DURATION_BYTES):
-            raise UnsupportedSchema(f"{path}: logical type {logical} is not supported", _REFUSED[key])
         if key in _LOGICAL:
             return logical, _LOGICAL[key]
+        if key == ("fixed", "duration") and schema["size"] == _DURATION_BYTES:
+            return logical, pa.struct([(part, pa.int64()) for part in DURATION_PARTS])
         if key == ("fixed", "uuid") and schema["size"] == _UUID_BYTES:
             return logical, pa.string()
         if logical == "decimal" and kind in ("bytes", "fixed"):

@@ -11,12 +11,23 @@ from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
-from schemas import contracts
+from schemas import avro_text, contracts
+from schemas.arrow import event_schema, table_schema
+from schemas.columns import NANOSECONDS, meaning
 from schemas.contracts import Contract
 from schemas.declarations import Document, Path, read, refusal
-from thalweg.errors import DeclarationError
+from thalweg.errors import DeclarationError, UnsupportedSchema
 
 # Of the table beside each dataset's that keeps what was rejected.
 QUARANTINE_SUFFIX = ".quarantine"
@@ -80,14 +91,17 @@ class PartitionBy(_Part):
             return
         assert self.field is not None  # _one_way
         kind = contracts.column_type(schema, self.field, "partition")
-        if not (pa.types.is_date32(kind) or (pa.types.is_timestamp(kind) and kind.unit == "us")):
+        logical = meaning(schema.field(self.field))
+        is_instant = (pa.types.is_timestamp(kind) and kind.unit == "us") or logical in NANOSECONDS
+        if not (pa.types.is_date32(kind) or is_instant):
             raise DeclarationError(
                 f"partition: field {self.field} is {kind}, expected a date or a timestamp",
                 "choose another field, or say how to make a date of it in `sql`",
             )
-        if not self.is_utc and not (pa.types.is_timestamp(kind) and kind.tz):
+        has_zone = logical == "timestamp-nanos" or (pa.types.is_timestamp(kind) and kind.tz is not None)
+        if not self.is_utc and not has_zone:
             raise DeclarationError(
-                f"partition: field {self.field} is {kind}, which is local already; time_zone {self.time_zone} cannot apply",
+                f"partition: field {self.field} is {logical or kind}, which is local already; time_zone {self.time_zone} cannot apply",
                 "leave `time_zone` out",
             )
 
@@ -97,6 +111,16 @@ class Retention(_Part):
 
     class_name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,62}$")] = Field(alias="class")
     days: PositiveInt | None = Field(None, le=365_000, description="rows of dates older than this may be removed")
+
+
+def _schema_text(declared: object) -> object:
+    """A schema that was written as keys and values, or as JSON, as JSON on one line."""
+    if isinstance(declared, str):
+        try:
+            declared = avro_text.read_json(declared)
+        except ValueError as error:
+            raise ValueError(f"expected an Avro schema, or in a YAML file the path of one: {error}") from None
+    return json.dumps(declared, ensure_ascii=False) if isinstance(declared, dict) else declared
 
 
 TopicName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
@@ -117,6 +141,10 @@ class Dataset(_Part):
     contract: Contract = Contract()
     retention: Retention | None = None
     tombstones: Literal["quarantine", "filter"] = "quarantine"
+    # A whole record must fit a Kafka message of the default size.
+    reader_schema: Annotated[str, StringConstraints(max_length=500_000), BeforeValidator(_schema_text)] | None = Field(
+        None, description="an Avro schema, as keys and values or as the path of a file, that all events are read by"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -126,6 +154,11 @@ class Dataset(_Part):
             raise ValueError("topics: a topic is named twice")
         if set(self.topics) & {".", ".."}:
             raise ValueError("topics: Kafka has no topics called '.' or '..'")
+        if self.reader_schema is not None:
+            try:
+                table_schema(event_schema(self.reader_schema))
+            except UnsupportedSchema as error:
+                raise ValueError(f"reader_schema: {error.message}") from None
         return self
 
     @property
@@ -148,7 +181,9 @@ class Dataset(_Part):
             text = FilePath(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DeclarationError(f"{path}: cannot be read: {error}", "give the path of a YAML file") from error
-        return cls.from_document(read(text, str(path)))
+        document = read(text, str(path))
+        _inline_schema(document, FilePath(path).parent)
+        return cls.from_document(document)
 
     @classmethod
     def from_json(cls, text: str | bytes, origin: str = "declaration") -> Self:
@@ -172,7 +207,10 @@ class Dataset(_Part):
 
     def to_plain(self) -> dict[str, Any]:
         """The declaration as it would be written: what is default is left out."""
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        plain = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        if self.reader_schema is not None:
+            plain["reader_schema"] = json.loads(self.reader_schema)
+        return plain
 
     def to_json(self) -> str:
         """The declaration as JSON, on one line."""
@@ -181,6 +219,20 @@ class Dataset(_Part):
     def to_yaml(self) -> str:
         """The declaration as YAML. Comments of the file that it came from are not kept."""
         return yaml.dump(self.to_plain(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _inline_schema(document: Document, folder: FilePath) -> None:
+    """Put the text of the file that `reader_schema` names in its place: what is published stands alone."""
+    named = document.content.get("reader_schema") if isinstance(document.content, dict) else None
+    if not isinstance(named, str) or named.lstrip().startswith("{"):
+        return
+    try:
+        document.content["reader_schema"] = (folder / named).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DeclarationError(
+            f"{document.place(('reader_schema',))}: reader_schema: {folder / named} cannot be read: {error}",
+            "give the path of an Avro schema file, from the folder of the declaration",
+        ) from error
 
 
 class _Dumper(yaml.SafeDumper):

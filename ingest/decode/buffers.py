@@ -51,7 +51,7 @@ class Buffers:
             return pa.nulls(length, column.arrow)
         bits = self._used(layout.bits, cursors) if layout.bits != NONE else None
         children = [self.array(child, cursors) for child in layout.children]
-        if column.avro == "record":
+        if pa.types.is_struct(column.arrow):
             return pa.Array.from_buffers(column.arrow, length, [bits], children=children)
         values = self._used(layout.values, cursors, 1 if layout.data != NONE or children else 0)
         if column.avro == "map":

@@ -13,7 +13,8 @@ from ingest.decode.buffers import Buffers
 from ingest.decode.compiled import KERNEL
 from ingest.decode.plan import plan
 from ingest.decode.rejects import Reject, explain, varint
-from schemas.columns import columns
+from ingest.decode.resolve import Resolution, resolution
+from schemas.columns import event
 
 # Bytes of a string column, or items of an array, that room is made for at first, for each record. Buffers grow when
 # that is too little, and the next decoding knows.
@@ -40,17 +41,23 @@ def warm(progress: Callable[[str], None] | None = None) -> None:
 
 
 class Decoder:
-    """Decodes the records of one writer schema. Safe to use from several threads at once: nothing is shared but a guess."""
+    """Decodes the records of one writer schema. Safe to use from several threads at once: nothing is shared but a guess.
 
-    def __init__(self, schema_json: str) -> None:
-        """Plan for a writer schema.
+    `arrow_schema` is that of its batches: the reader's columns, where there is a reader schema.
+    """
 
-        Raises UnsupportedSchema, naming the path of the field, for what is no record schema or holds a type that a table
-        cannot.
+    def __init__(self, writer_json: str, reader_json: str | None = None) -> None:
+        """Plan for a writer schema, and for a reader schema that what was written is resolved to.
+
+        Raises UnsupportedSchema, naming the path of the field, for what is no record schema, holds a type that a table
+        cannot, or cannot be read by the reader schema whatever the values.
         """
-        self._columns = columns(schema_json)
-        self._plan = plan(self._columns)
-        self.arrow_schema = pa.schema([column.field for column in self._columns])
+        writer = event(writer_json)
+        reader = writer if reader_json is None else event(reader_json)
+        self._plan = plan(writer.children)
+        self._resolution = None if reader_json is None else resolution(writer, reader)
+        self._writer_schema = pa.schema([column.field for column in writer.children])
+        self.arrow_schema = pa.schema([column.field for column in reader.children])
         self._used_per_record = np.full(self._plan.cursors, _FIRST_GUESS)
 
     def decode(self, data: npt.NDArray[np.uint8], starts: Rows, rows: Rows | None = None) -> Decoded:
@@ -72,8 +79,9 @@ class Decoder:
         if len(kept):
             self._used_per_record = cursors / len(kept)
         arrays = [buffers.array(layout, cursors) for layout in self._plan.layouts]
-        batch = pa.RecordBatch.from_arrays(arrays, schema=self.arrow_schema)
-        return Decoded(batch, kept, [self._explain(data, starts, *reject) for reject in rejects.tolist()])
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self._writer_schema)
+        decoded = Decoded(batch, kept, [self._explain(data, starts, *reject) for reject in rejects.tolist()])
+        return decoded if self._resolution is None else _resolved(self._resolution, decoded, rows)
 
     def _run(
         self, buffers: Buffers, cursors: Rows, data: npt.NDArray[np.uint8], starts: Rows, rows: Rows
@@ -127,6 +135,22 @@ class Decoder:
         start = int(starts[row])
         value = data[start : starts[row + 1]].data
         return explain(row, value, at - start, self._plan.steps[step], fault)
+
+
+def _resolved(resolution: Resolution, decoded: Decoded, rows: Rows) -> Decoded:
+    """What the reader's schema makes of decoded records. `rows` are all that were asked for, in their order."""
+    found = resolution.apply(decoded.batch)
+    if found.kept is None:
+        return Decoded(found.batch, decoded.rows, decoded.rejects)
+    # A row is refused wherever it is asked for, so its number tells which of the places in `rows` were.
+    undecodable = np.isin(rows, [reject.row for reject in decoded.rejects])
+    read = np.flatnonzero(~undecodable)[~found.kept].tolist()
+    refused = [Reject(int(decoded.rows[fault.row]), None, fault.path, fault.reason) for fault in found.faults]
+    both = sorted(
+        [*zip(np.flatnonzero(undecodable).tolist(), decoded.rejects, strict=True), *zip(read, refused, strict=True)],
+        key=lambda placed: placed[0],
+    )
+    return Decoded(found.batch, decoded.rows[found.kept], [reject for _, reject in both])
 
 
 def _check_within(data: npt.NDArray[np.uint8], starts: Rows, rows: Rows) -> None:

@@ -38,6 +38,10 @@ UNIQUE_KEYS: Final = (
     16  # a map is read: no key twice. VALUES, DATA: the keys; MORE: the map's offsets; C: room to sort in
 )
 END: Final = 17  # the record must end here
+UNION: Final = 18  # of A branches; in the rows that follow, one for each branch, A says where to go on
+JUMP: Final = 19  # go to A
+MARK: Final = 20  # a value's bit, set; then go to A
+DURATION: Final = 21  # twelve bytes, three numbers to VALUES, DATA and MORE
 # From here on VALUES are offsets, int32, of which the first must be 0.
 FIRST_WITH_OFFSETS: Final = 32
 STRING: Final = 32

@@ -32,6 +32,9 @@ _SCALARS: Final[dict[tuple[str, str | None], tuple[int, int, int, int]]] = {
     ("int", "date"): (o.INT_RANGE, _DAY_MIN, _DAY_MAX, 0),
     ("int", "time-millis"): (o.INT_RANGE, 0, _DAY_MS - 1, 0),
     ("long", "time-micros"): (o.LONG_RANGE, 0, _DAY_MS * 1000 - 1, 1),
+    # Every number of 64 bits is an instant between the years 1677 and 2262.
+    ("long", "timestamp-nanos"): (o.LONG, 0, 0, 0),
+    ("long", "local-timestamp-nanos"): (o.LONG, 0, 0, 0),
     **{
         ("long", f"{local}timestamp-{unit}"): (
             o.LONG_RANGE,
@@ -101,6 +104,12 @@ class Plan:
 
 @dataclass(slots=True)
 class _Builder:
+    """A program in the making.
+
+    `absences` are places without a value: the row and its word that must say where to go for it, the column to pad there,
+    and the row to go on at.
+    """
+
     rows: list[list[int]] = field(default_factory=list)
     steps: list[Column | None] = field(default_factory=list)
     addresses: list[tuple[int, int, int]] = field(default_factory=list)
@@ -108,7 +117,7 @@ class _Builder:
     cursors: int = 1  # cursor 0 counts records
     depth: int = 0
     deepest: int = 0
-    options: list[tuple[int, int, Layout]] = field(default_factory=list)  # row, row after the value, its place
+    absences: list[tuple[int, int, Layout, int]] = field(default_factory=list)
 
     def buffer(self, cursor: int, bits: int) -> int:
         self.buffers.append(Buffer(cursor, bits))
@@ -140,17 +149,58 @@ class _Builder:
 
     def column(self, column: Column, length: int) -> Layout:
         """Append what reads a column whose values are counted by cursor `length`."""
+        if column.branches == 0:
+            return self._value(column, length)
+        if column.avro == "union":
+            return self._union(column, length)
         if column.null_branch is None:
+            (branch,) = self._branches(column)
+            self._let_go_to_next(branch)
             return self._value(column, length)
         bits = self.buffer(length, 1)
         option = self.row(o.OPTION, column, values=bits, operands=(column.null_branch, 0, 0))
         layout = self._value(column, length)
-        self.options.append((option, len(self.rows), layout))
+        self.absences.append((option, o.B, layout, len(self.rows)))
         return replace(layout, bits=bits)
+
+    def _union(self, column: Column, length: int) -> Layout:
+        """Append a way for each branch. All members are padded first, and the one that was written is then overwritten.
+
+        So the program grows with the members; pads for the others of each member would grow with their square.
+        """
+        bits = self.buffer(length, 1) if column.null_branch is not None else NONE
+        start = self.row(o.JUMP, column)
+        table = self._branches(column)
+        ends = [] if column.null_branch is None else [table.pop(column.null_branch)]
+        members = []
+        for branch, member in zip(table, column.children, strict=True):
+            self._let_go_to_next(branch)
+            member_bits = self.buffer(length, 1)
+            for mark in (member_bits,) if bits == NONE else (bits, member_bits):
+                self._let_go_to_next(self.row(o.MARK, column, values=mark))
+            members.append(replace(self._value(member, length), bits=member_bits))
+            ends.append(self.row(o.JUMP, column))
+        for end in ends:
+            self._let_go_to_next(end)
+        layout = Layout(column, length, bits, children=tuple(members))
+        self.absences.append((start, o.A, layout, start + 1))
+        return layout
+
+    def _branches(self, column: Column) -> list[int]:
+        """Append what reads a branch's number, and a row for each branch, to be told where it goes. Returns these rows."""
+        self.row(o.UNION, column, operands=(column.branches, 0, 0))
+        return [self.row(o.JUMP, column) for _ in range(column.branches)]
+
+    def _let_go_to_next(self, row: int) -> None:
+        self.rows[row][o.A // 8] = len(self.rows)
 
     def _value(self, column: Column, length: int) -> Layout:
         if column.avro == "null":
             return Layout(column, length)
+        if column.logical == "duration":
+            parts = tuple(Layout(part, length, values=self.buffer(length, 64)) for part in column.children)
+            self.row(o.DURATION, column, values=parts[0].values, data=parts[1].values, more=parts[2].values)
+            return Layout(column, length, children=parts)
         if column.avro == "record":
             return Layout(column, length, children=tuple(self.column(child, length) for child in column.children))
         if column.avro in ("array", "map"):
@@ -185,10 +235,10 @@ class _Builder:
         return Layout(column, length, values=offsets, children=children)
 
     def nulls(self) -> None:
-        """Append, behind the end, what each null does to the columns of the value that is not there."""
-        for option, after, layout in self.options:
+        """Append, behind the end, what each value that is not there does to its columns."""
+        for row, word, layout, after in self.absences:
             pads = list(self._pads(layout))
-            self.rows[option][o.B // 8] = len(self.rows) if pads else after
+            self.rows[row][word // 8] = len(self.rows) if pads else after
             for op, buffer, cursor in pads:
                 number = self.row(op, layout.column, values=buffer, cursor=cursor)
                 self.rows[number][o.A // 8] = number + 1
@@ -199,7 +249,7 @@ class _Builder:
         """Give (opcode, buffer, cursor whose count an offset repeats) for each buffer in step with the column."""
         if layout.bits != NONE:
             yield o.PAD_BIT, layout.bits, 0
-        if layout.column.avro == "record":
+        if pa.types.is_struct(layout.column.arrow):
             for child in layout.children:
                 yield from self._pads(child)
         elif layout.children:
@@ -228,12 +278,24 @@ def plan(columns: tuple[Column, ...]) -> Plan:
 
 
 def least_bytes(column: Column) -> int:
-    """Give the fewest bytes that a value of this column takes."""
+    """Give the fewest bytes that a value of this column takes; a union's are its branch's number and the least of its branches."""
     if column.null_branch is not None:
         return 1
+    if column.avro == "union":
+        return 1 + min(map(least_bytes, column.children))
+    if column.branches:
+        return 1 + least_bytes(replace(column, branches=0))
     if column.avro == "record":
         return sum(map(least_bytes, column.children))
     return column.size if column.avro == "fixed" else _LEAST_BYTES.get(column.avro, 1)
+
+
+def number_range(column: Column) -> tuple[int, int, int] | None:
+    """Give the least and greatest number that stands for a value, and what it is multiplied by; None when any number does."""
+    op, low, high, factor = _SCALARS[column.avro, column.logical]
+    if op not in (o.INT_RANGE, o.LONG_RANGE):
+        return None
+    return low, high, factor if op == o.LONG_RANGE else 1
 
 
 def _instruction(column: Column) -> tuple[int, int, int, int]:

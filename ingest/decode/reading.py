@@ -167,6 +167,17 @@ def read_double(p: int, end: int, target: int) -> int:
 
 
 @inlined
+def read_duration(p: int, end: int, months: int, days: int, millis: int) -> int:
+    """Read three unsigned numbers of 32 bits, little-endian, into words of 64."""
+    if end - p < 12:
+        return -CUT
+    store64(months, load32(p))
+    store64(days, load32(p + 4))
+    store64(millis, load32(p + 8))
+    return p + 12
+
+
+@inlined
 def read_symbol(p: int, end: int, target: int, symbols: int) -> int:
     """Read an enum's index."""
     value, q = varint(p, end)

@@ -17,7 +17,8 @@ class Reject:
     """A record that cannot be decoded."""
 
     row: int  # of the block
-    byte: int  # where in the whole value, prefix included, what is wrong begins
+    # Where in the whole value, prefix included, what is wrong begins; None of what only the reader's schema cannot take.
+    byte: int | None
     path: str  # of the field, "" for the record
     reason: str
 
@@ -69,7 +70,7 @@ def _reason(value: memoryview, byte: int, column: Column, fault: int) -> str:
     if fault == o.SYMBOL:
         return f"enum index {number} of {_count(len(column.symbols), 'symbol')}"
     if fault == o.BRANCH:
-        return f"union index {number} of 2 branches"
+        return f"union index {number} of {column.branches} {'branch' if column.branches == 1 else 'branches'}"
     if fault == o.LENGTH:
         what = column.logical or column.avro
         return (
@@ -129,4 +130,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _article(noun: str) -> str:
-    return "an" if noun[0] in "aeiou" else "a"
+    return "an" if noun[0] in "aeio" else "a"  # an enum, a union

@@ -25,6 +25,9 @@ _LOGICAL = [
     {"type": "long", "logicalType": "timestamp-micros"},
     {"type": "long", "logicalType": "local-timestamp-millis"},
     {"type": "long", "logicalType": "local-timestamp-micros"},
+    {"type": "long", "logicalType": "timestamp-nanos"},
+    {"type": "long", "logicalType": "local-timestamp-nanos"},
+    {"type": "fixed", "size": 12, "logicalType": "duration"},
     {"type": "string", "logicalType": "uuid"},
     {"type": "fixed", "size": 16, "logicalType": "uuid"},
 ]
@@ -58,17 +61,29 @@ def _optional(kind: Any, null_first: bool) -> Any:
     return ["null", kind] if null_first else [kind, "null"]
 
 
+def _union(types: list[Any]) -> list[Any]:
+    """What of these types a union may hold: of types without a name each once, and no unions."""
+    branches: dict[Any, Any] = {}
+    for place, kind in enumerate(types):
+        if not isinstance(kind, list):
+            bare = kind if isinstance(kind, str) else kind["type"]
+            branches.setdefault(place if bare in ("record", "enum", "fixed") else bare, kind)
+    return list(branches.values()) or ["null"]
+
+
 _TYPES = st.recursive(
     _LEAVES,
     lambda inner: st.one_of(
         inner.map(lambda kind: {"type": "array", "items": kind}),
         inner.map(lambda kind: {"type": "map", "values": kind}),
         st.builds(_optional, inner, st.booleans()),
+        st.lists(inner, min_size=1, max_size=4).map(_union),
         st.lists(inner, min_size=1, max_size=3).map(_fields),
     ),
     max_leaves=6,
 )
-SCHEMAS = st.lists(st.builds(_optional, _TYPES, st.booleans()) | _TYPES, min_size=1, max_size=5).map(
+_UNIONS = st.lists(st.just("null") | _TYPES, min_size=1, max_size=4).map(_union)
+SCHEMAS = st.lists(st.builds(_optional, _TYPES, st.booleans()) | _UNIONS | _TYPES, min_size=1, max_size=5).map(
     lambda types: named(_fields(types))
 )
 """Schemas of records; every named type has a name of its own."""
@@ -98,6 +113,7 @@ _NUMBERS = {
     "time-micros": st.integers(0, DAY_MS * 1000 - 1),
     "timestamp-millis": st.integers(FIRST_DAY * DAY_MS, (LAST_DAY + 1) * DAY_MS - 1),
     "timestamp-micros": st.integers(FIRST_DAY * DAY_MS * 1000, (LAST_DAY + 1) * DAY_MS * 1000 - 1),
+    "timestamp-nanos": st.integers(-(2**63), 2**63 - 1),
 }
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
     ["a" * 8, "ä€😀" * 9, "x" * 300]
@@ -115,9 +131,9 @@ _SIMPLE: dict[str, st.SearchStrategy[Any]] = {
 
 
 def values(schema: Any) -> st.SearchStrategy[Any]:
-    """Values of a schema, as fastavro writes them."""
+    """Values of a schema, as fastavro writes them: of a union, with the name of the branch that is meant."""
     if isinstance(schema, list):
-        return st.one_of([values(branch) for branch in schema])
+        return st.one_of([st.tuples(st.just(branch_name(branch)), values(branch)) for branch in schema])
     if isinstance(schema, str):
         return _SIMPLE[schema]
     kind, logical = schema["type"], schema.get("logicalType", "")
@@ -126,6 +142,8 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
         return st.integers(-most, most).map(lambda n: Decimal(n).scaleb(-schema["scale"], WIDE))
     if logical == "uuid":
         return st.uuids().map(str) if kind == "string" else st.binary(min_size=16, max_size=16)
+    if logical == "duration":
+        return st.binary(min_size=12, max_size=12)
     if logical:
         return _NUMBERS[logical.removeprefix("local-")]
     if kind == "record":
@@ -137,6 +155,11 @@ def values(schema: Any) -> st.SearchStrategy[Any]:
     if kind == "enum":
         return st.sampled_from(schema["symbols"])
     return st.binary(min_size=schema["size"], max_size=schema["size"])
+
+
+def branch_name(branch: Any) -> str:
+    """What a union's branch is called."""
+    return branch if isinstance(branch, str) else str(branch.get("name", branch["type"]))
 
 
 def encode(schema: Any, value: Any) -> bytes:

@@ -22,11 +22,22 @@ class Bad(Exception):
 
 def read_record(schema: dict[str, Any], body: bytes) -> dict[str, Any]:
     """Read a whole record, as Arrow's `to_pylist` would give it. Raises Bad."""
+    value: dict[str, Any] = read_value(schema, body)
+    return value
+
+
+def read_value(schema: Any, body: bytes) -> Any:
+    """Read one value of any schema. Raises Bad."""
     reader = _Reader(body)
-    value: dict[str, Any] = reader.read(schema)
+    value = reader.read(schema)
     if reader.at != len(body):
         raise Bad("left over")
     return value
+
+
+def name_of(branch: Any) -> str:
+    """What a union's branch is called."""
+    return branch if isinstance(branch, str) else str(branch.get("name", branch["type"]))
 
 
 class _Reader:
@@ -58,7 +69,15 @@ class _Reader:
             branch = self.number()
             if branch not in range(len(schema)):
                 raise Bad("branch")
-            return self.read(schema[branch])
+            value = self.read(schema[branch])
+            members = [kind for kind in schema if kind != "null"]
+            if len(members) < 2:
+                return value
+            return (
+                None
+                if schema[branch] == "null"
+                else {name_of(m): value if m is schema[branch] else None for m in members}
+            )
         if isinstance(schema, str):
             schema = {"type": schema}
         kind = schema["type"]
@@ -109,6 +128,8 @@ class _Reader:
             if not data or abs(unscaled) >= 10 ** schema["precision"]:
                 raise Bad("precision")
             return Decimal(unscaled).scaleb(-schema["scale"], _WIDE)
+        if logical == "duration":
+            return dict(zip(("months", "days", "millis"), struct.unpack("<III", self.take(12)), strict=True))
         if logical == "uuid":
             if kind == "fixed":
                 return str(uuid.UUID(bytes=self.take(16)))
@@ -120,6 +141,8 @@ class _Reader:
         if logical.startswith("time-"):
             if not 0 <= value < 86_400_000 * (1 if logical == "time-millis" else 1000):
                 raise Bad("time")
+            return value
+        if logical.endswith("-nanos"):
             return value
         try:
             if logical == "date":

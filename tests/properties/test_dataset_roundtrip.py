@@ -1,5 +1,6 @@
 """A declaration survives every form that it takes: YAML, JSON, Avro."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def _rules() -> st.SearchStrategy[Any]:
     )
 
 
+def _reader_schema(field: str, default: str) -> str:
+    fields = [{"name": field, "type": ["null", "string"], "default": default, "doc": "1985-04-12"}]
+    return json.dumps({"type": "record", "name": "R", "fields": fields})
+
+
 _DATASETS = st.builds(
     Dataset,
     name=_NAMES,
@@ -61,6 +67,7 @@ _DATASETS = st.builds(
     ),
     retention=st.none() | st.builds(Retention, class_name=st.just("raw"), days=st.none() | st.integers(1, 9999)),
     tombstones=st.sampled_from(["quarantine", "filter"]),
+    reader_schema=st.none() | st.builds(_reader_schema, _FIELDS, _TEXT),
 )
 
 

@@ -196,6 +196,7 @@ class Fixture:
         partitions: int = 1,
         given: Sequence[Partition] = ((TOPIC, 0),),
         clock: Clock | None = None,
+        reader_schema: Mapping[str, Any] | None = None,
         **limits: Any,
     ) -> None:
         self.broker = Broker(values, partitions)
@@ -209,7 +210,9 @@ class Fixture:
             tables=TableSettings(root=root),
             ingest=IngestSettings(**{"commit_interval_s": 0.05, "stall_s": 60.0, **limits}),
         )
-        declared = {"name": "trips", "topics": [TOPIC], "owner": "o", "partition": {"field": "day"}}
+        declared: dict[str, Any] = {"name": "trips", "topics": [TOPIC], "owner": "o", "partition": {"field": "day"}}
+        if reader_schema is not None:
+            declared["reader_schema"] = reader_schema
         used = clock or SystemClock()
         dataset = Dataset.from_json(json.dumps(declared))
         self.worker = Worker(dataset, settings, Report(dataset.name, used), used)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from ingest.admit import Admission, Verdict
+from schemas.arrow import event_schema
 from schemas.datasets import Dataset
 from thalweg.errors import DeclarationError
 
@@ -235,6 +236,66 @@ def test_a_row_without_a_date_that_readers_take_is_rejected_alone(
     assert verdict.rejected[-1].rule == "partition_date"
     assert reason in verdict.rejected[-1].reason
     assert verdict.days[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("logical", "time_zone", "number", "day"),
+    [
+        ("timestamp-nanos", "UTC", -1, date(1969, 12, 31)),
+        ("timestamp-nanos", "UTC", 0, date(1970, 1, 1)),
+        ("timestamp-nanos", "UTC", -(2**63), date(1677, 9, 21)),
+        ("timestamp-nanos", "UTC", 2**63 - 1, date(2262, 4, 11)),
+        ("timestamp-nanos", "America/New_York", 5 * 3600 * 10**9 - 1, date(1969, 12, 31)),
+        ("timestamp-nanos", "America/New_York", 5 * 3600 * 10**9, date(1970, 1, 1)),
+        ("local-timestamp-nanos", "UTC", 86_400 * 10**9 - 1, date(1970, 1, 1)),
+    ],
+)
+def test_the_date_of_nanoseconds_is_that_of_the_instant(logical: str, time_zone: str, number: int, day: date) -> None:
+    avro = {"type": ["null", {"type": "long", "logicalType": logical}], "name": "at"}
+    schema = event_schema(json.dumps({"type": "record", "name": "R", "fields": [avro]}))
+    partition = {"field": "at", "time_zone": time_zone}
+    declared = {"name": "clicks", "topics": ["clicks"], "owner": "me", "partition": partition}
+    admission = Admission(Dataset.from_json(json.dumps(declared)), schema)
+    verdict = admission.check(pa.RecordBatch.from_pylist([{"at": number}, {"at": None}], schema))
+    assert _reasons(verdict) == [(1, "partition_date", "at is null", "at")]
+    assert verdict.days.tolist() == [(day - date(1970, 1, 1)).days, 0]
+
+
+def test_a_range_of_nanoseconds_is_one_of_numbers() -> None:
+    kind = {"type": "long", "logicalType": "timestamp-nanos"}
+    schema = event_schema(json.dumps({"type": "record", "name": "R", "fields": [{"name": "at", "type": kind}]}))
+    rule = {"range": {"field": "at", "min": 10}}
+    declared = {
+        "name": "clicks",
+        "topics": ["clicks"],
+        "owner": "me",
+        "partition": {"field": "at"},
+        "contract": {"rules": [rule]},
+    }
+    admission = Admission(Dataset.from_json(json.dumps(declared)), schema)
+    verdict = admission.check(pa.RecordBatch.from_pylist([{"at": 9}, {"at": 10}], schema))
+    assert _reasons(verdict) == [(0, "range(at)", "at = 9 is below 10", "at")]
+
+
+def test_a_rule_in_sql_reaches_into_a_union() -> None:
+    kinds = [{"type": "int", "logicalType": "date"}, ["null", "long", "string"]]
+    fields = [{"name": name, "type": kind} for name, kind in zip(("at", "u"), kinds, strict=True)]
+    schema = event_schema(json.dumps({"type": "record", "name": "R", "fields": fields}))
+    declared = {
+        "name": "clicks",
+        "topics": ["clicks"],
+        "owner": "me",
+        "partition": {"field": "at"},
+        "contract": {
+            "rules": [
+                {"sql": {"name": "few", "expression": "coalesce(u.long, 0) < 5 AND coalesce(u.string, 'few') = 'few'"}}
+            ]
+        },
+    }
+    admission = Admission(Dataset.from_json(json.dumps(declared)), schema)
+    unions = [{"long": 1}, {"long": 9}, {"string": "few"}, None, {"string": "many"}]
+    batch = pa.RecordBatch.from_pylist([{"at": date(2013, 1, 1), "u": u} for u in unions], schema)
+    assert admission.check(batch).admitted.tolist() == [True, False, True, True, False]
 
 
 def test_rules_and_partition_are_checked_against_the_events_before_the_first_one() -> None:

@@ -1,5 +1,6 @@
 """Declarations: what they may say, and what a user is told when they say something else."""
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
@@ -195,6 +196,22 @@ EVENTS = pa.schema(
         "tags": pa.map_(pa.string(), pa.string()),
     }
 )
+NANOS = event_schema(
+    json.dumps(
+        {
+            "type": "record",
+            "name": "R",
+            "fields": [
+                {"name": name, "type": {"type": "long", "logicalType": logical}}
+                for name, logical in [
+                    ("at", "timestamp-nanos"),
+                    ("local", "local-timestamp-nanos"),
+                    ("time", "time-micros"),
+                ]
+            ],
+        }
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -268,3 +285,47 @@ def test_a_partition_that_does_not_fit_the_events_is_refused(declared, partition
 )
 def test_dates_come_from_timestamps_dates_and_expressions(declared, partition: str) -> None:
     declared(SMALLEST.replace("{field: at}", partition)).check(EVENTS)
+
+
+def test_dates_come_from_numbers_of_nanoseconds_that_are_meant_as_such(declared) -> None:
+    declared(SMALLEST.replace("{field: at}", "{field: at, time_zone: Europe/Berlin}")).check(NANOS)
+    declared(SMALLEST.replace("{field: at}", "{field: local}")).check(NANOS)
+    for partition, said in [
+        ("{field: time}", "field time is int64, expected a date or a timestamp"),
+        ("{field: local, time_zone: Europe/Berlin}", "field local is local-timestamp-nanos, which is local already"),
+    ]:
+        with pytest.raises(DeclarationError, match=said):
+            declared(SMALLEST.replace("{field: at}", partition)).check(NANOS)
+
+
+READER = {"type": "record", "name": "Click", "fields": [{"name": "at", "type": "long"}]}
+
+
+def test_a_schema_to_read_by_is_inlined_however_it_is_declared(declared, tmp_path: Path) -> None:
+    """As a file beside the declaration, as keys and values, as JSON: what is published stands alone and is the same."""
+    (tmp_path / "clicks.avsc").write_text(json.dumps(READER, indent=4), encoding="utf-8")
+    inline = declared(SMALLEST + f"reader_schema: {json.dumps(READER)}\n")
+    assert inline.reader_schema == json.dumps(READER)
+    assert declared(SMALLEST + "reader_schema: clicks.avsc\n") == inline
+    assert declared(SMALLEST + f"reader_schema: '{json.dumps(READER)}'\n") == inline
+    assert declared(inline.to_yaml()) == inline
+    assert hash(declared(inline.to_yaml())) == hash(inline)
+    assert "reader_schema:\n  type: record\n" in inline.to_yaml()
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("nowhere.avsc", "clicks.yaml:6: reader_schema: "),
+        ("clicks.yaml", "clicks.yaml:6: reader_schema: expected an Avro schema"),
+        ("{type: record, name: R}", 'reader_schema: not an Avro schema at R: record needs "fields", a list'),
+        ("{type: string}", "reader_schema: The schema is string; an event must be a record"),
+        ("[null, string]", "clicks.yaml:6: reader_schema: input should be a valid string"),
+        (
+            "{type: record, name: R, fields: [{name: a, type: int}, {name: A, type: int}]}",
+            "reader_schema: A: there is a field 'a' too",
+        ),
+    ],
+)
+def test_a_schema_to_read_by_that_is_none_is_refused(declared, said: str, message: str) -> None:
+    assert message in _refusal(declared, SMALLEST + f"reader_schema: {said}\n")

@@ -203,6 +203,75 @@ def test_what_lies_under_a_null_is_nothing() -> None:
     assert under == [False, None, 0, 0.0, Decimal("0.00"), "", []]
 
 
+ADDRESS = {"type": "record", "name": "Address", "fields": [{"name": "city", "type": ["null", "string"]}]}
+ANYTHING = ["string", "null", "long", ADDRESS, {"type": "array", "items": ["int", "string"]}]
+NOTHING: dict[str, Any] = {"string": None, "long": None, "Address": None, "array": None}
+
+
+def test_a_union_becomes_a_record_of_which_one_member_has_a_value() -> None:
+    bodies = [b"\x00\x02a", b"\x02", b"\x04\x0e", b"\x06\x02\x02b", b"\x06\x00", b"\x08\x04\x00\x02\x02\x02c\x00"]
+    column = decode(schema_of(ANYTHING), *bodies).batch["f0"]
+    assert column.to_pylist() == [
+        NOTHING | {"string": "a"},
+        None,
+        NOTHING | {"long": 7},
+        NOTHING | {"Address": {"city": "b"}},
+        NOTHING | {"Address": {"city": None}},
+        NOTHING | {"array": [{"int": 1, "string": None}, {"int": None, "string": "c"}]},
+    ]
+
+
+def test_members_of_a_union_that_were_not_written_are_nothing_wherever_the_union_stands() -> None:
+    """Within a null, an array, a map, and the member of another union; in memory that was used before."""
+    outer = {"type": "record", "name": "Outer", "fields": [{"name": "u", "type": ANYTHING}]}
+    schema = schema_of(
+        ["null", outer], {"type": "array", "items": "Outer"}, {"type": "map", "values": ["int", "Outer"]}
+    )
+    long_ = {"u": NOTHING | {"long": 1}}
+    bodies = [
+        b"\x00" + b"\x00" + b"\x02\x02k\x00\x04\x00",
+        b"\x02\x04\x02" + b"\x04\x02\x04\x02\x00" + b"\x02\x02k\x02\x04\x02\x00",
+    ]
+    with mock.patch.object(pa, "allocate_buffer", used_before):
+        batch = decode(schema, *bodies * 20).batch
+    assert (
+        batch.to_pylist()
+        == [
+            {"f0": None, "f1": [], "f2": [("k", {"int": 2, "Outer": None})]},
+            {"f0": long_, "f1": [{"u": None}, long_], "f2": [("k", {"int": None, "Outer": long_})]},
+        ]
+        * 20
+    )
+    under = batch["f0"].field("u")
+    assert [under.field(n)[38].as_py() for n in range(4)] == [None] * 4
+
+
+@pytest.mark.parametrize(("kind", "body", "value"), [(["long"], b"\x00\x0e", 7), (["null"], b"\x00", None)])
+def test_a_union_of_one_is_that_one_behind_its_number(kind: Any, body: bytes, value: Any) -> None:
+    assert decode(schema_of(kind, "int"), body + b"\x02").batch.to_pylist() == [{"f0": value, "f1": 1}]
+
+
+def test_nanoseconds_are_kept() -> None:
+    """The least and the greatest are in the years 1677 and 2262: no number is out of range."""
+    kind = {"type": "long", "logicalType": "timestamp-nanos"}
+    numbers = [-(2**63), -1, 0, 1_359_635_400_000_000_001, 2**63 - 1]
+    assert decode(schema_of(kind), *[encode("long", n) for n in numbers]).batch["f0"].to_pylist() == numbers
+
+
+def test_a_duration_is_three_unsigned_numbers() -> None:
+    kind = {"type": "fixed", "name": "Span", "size": 12, "logicalType": "duration"}
+    body = (2**32 - 1).to_bytes(4, "little") + (7).to_bytes(4, "little") + (2**31).to_bytes(4, "little")
+    with mock.patch.object(pa, "allocate_buffer", used_before):
+        batch = decode(schema_of(["null", kind]), b"\x02" + body, b"\x00").batch
+    assert batch["f0"].to_pylist() == [{"months": 2**32 - 1, "days": 7, "millis": 2**31}, None]
+    assert batch["f0"].field("days")[1].as_py() == 0
+
+
+def test_a_fixed_that_is_too_long_for_a_duration_is_bytes() -> None:
+    kind = {"type": "fixed", "name": "Span", "size": 13, "logicalType": "duration"}
+    assert decode(schema_of(kind), bytes(13)).batch["f0"].to_pylist() == [bytes(13)]
+
+
 def test_dates_and_times_reach_to_the_ends_of_the_calendar() -> None:
     schema = schema_of(
         {"type": "int", "logicalType": "date"},

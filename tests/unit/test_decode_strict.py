@@ -5,6 +5,7 @@ import itertools
 import mmap
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,8 @@ def refusal(schema: str, body: bytes) -> tuple[int, str, str]:
     return reject.byte, reject.path, reject.reason
 
 
+DURATION = {"type": "fixed", "name": "Span", "size": 12, "logicalType": "duration"}
+INNER = {"type": "record", "name": "Inner", "fields": [{"name": "n", "type": "null"}]}
 PROT_NONE = 0  # of sys/mman.h; Python does not name it
 INTS = schema_of("int", "boolean")
 MAP = schema_of({"type": "map", "values": "int"})
@@ -55,6 +58,14 @@ TIMESTAMP = schema_of({"type": "long", "logicalType": "timestamp-micros"})
         ),
         (schema_of(["null", "int"]), b"\x04", 5, "f0", "union index 2 of 2 branches"),
         (schema_of(["null", "int"]), b"\x01", 5, "f0", "union index -1 of 2 branches"),
+        (schema_of(["int"]), b"\x02\x02", 5, "f0", "union index 1 of 1 branch"),
+        (schema_of(["null"]), b"\x01", 5, "f0", "union index -1 of 1 branch"),
+        (schema_of(["int", "string", "long"]), b"\x06\x02", 5, "f0", "union index 3 of 3 branches"),
+        (schema_of(["int", "string", "null"]), b"\x01\x02", 5, "f0", "union index -1 of 3 branches"),
+        (schema_of(["int", "string"]), b"\x80\x80\x80\x80\x20\x02", 5, "f0", f"union index {2**32} of 2 branches"),
+        (schema_of(["int", "string"]), b"", 5, "f0", "the value ends before a union"),
+        (schema_of(["int", "string"]), b"\x02\x04a", 6, "f0.string", "string runs 1 byte past the end"),
+        (schema_of(DURATION), bytes(11), 5, "f0", "the value ends within a fixed of 12 bytes"),
         (schema_of({"type": "fixed", "name": "F", "size": 4}), b"abc", 5, "f0", "the value ends within a fixed of 4 bytes"),
         (schema_of({"type": "int", "logicalType": "date"}), b"\x80\x80\x80\x80\x08", 5, "f0", "date 1073741824 is not within the years 1 to 9999"),
         (TIMESTAMP, b"\xff" * 9 + b"\x01", 5, "f0", f"timestamp-micros {-(2**63)} is not within the years 1 to 9999"),
@@ -169,6 +180,27 @@ def test_nothing_is_read_beyond_the_block() -> None:
         assert made.decode(place, starts).batch["f0"].to_pylist() == ["x" * length]
         del place
     assert libc.mprotect(ctypes.c_void_p(ctypes.addressof(buffer) + page), page, mmap.PROT_READ) == 0
+
+
+@pytest.mark.parametrize("items", [["null", "int", "string"], ["null"], ["int", "string"], [INNER, "int"]])
+def test_an_array_of_unions_is_believed_no_more_items_than_it_has_bytes(items: Any) -> None:
+    """A union's item takes a byte at least, whatever its branches hold."""
+    claimed = encode("long", 2**40)
+    _, path, reason = refusal(schema_of({"type": "array", "items": items}), claimed + b"\x00" * 20)
+    assert path == "f0"
+    assert reason == f"a block of {2**40} items, and 20 bytes left"
+
+
+def test_a_hostile_union_costs_no_more_memory_than_its_columns_are_wide() -> None:
+    """Each item of one byte takes a place in every member's column, and nothing that grows beyond that."""
+    members = [*["int", "double", "string"], {"type": "array", "items": "long"}]
+    schema = schema_of({"type": "array", "items": ["null", *members]})
+    nulls = 100_000
+    data, starts = block([encode("long", nulls) + b"\x00" * nulls + b"\x00"])
+    before = pa.default_memory_pool().max_memory()
+    batch = Decoder(schema).decode(data, starts).batch
+    assert batch["f0"][0].as_py() == [None] * nulls
+    assert pa.default_memory_pool().max_memory() - before < 100 * nulls
 
 
 @pytest.mark.parametrize("precision", range(1, 39))

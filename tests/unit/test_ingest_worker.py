@@ -259,3 +259,58 @@ def test_a_partition_that_went_to_another_member_is_not_reported_any_more() -> N
         (s.labels["partition"], s.value) for m in metrics.lag.collect() for s in m.samples if s.labels.get("partition")
     }
     assert told == {("1", 8.0)}
+
+
+KIND = {"type": "enum", "name": "Kind", "symbols": ["car", "bike"]}
+LEG = {"type": "record", "name": "Leg", "fields": [{"name": "km", "type": ["int", "string"]}]}
+ROUTE = {
+    "type": "record",
+    "name": "Trip",
+    "fields": [
+        DAY,
+        {"name": "by", "type": ["null", KIND, "string"]},
+        {"name": "legs", "type": {"type": "array", "items": ["null", LEG, "double"]}},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-nanos"}},
+        {"name": "took", "type": {"type": "fixed", "name": "Span", "size": 12, "logicalType": "duration"}},
+    ],
+}
+
+
+def test_unions_nanoseconds_and_durations_land_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member that is an enum too, whose symbols the decoder gives as a dictionary."""
+    events = [
+        {"by": ("Kind", "bike"), "legs": [None, 1.5, {"km": 7}], "at": 1, "took": b"\1\0\0\0" * 3},
+        {"by": ("string", "foot"), "legs": [], "at": -(2**63), "took": b"\xff" * 12},
+        {"by": None, "legs": [{"km": "far"}], "at": 2**63 - 1, "took": bytes(12)},
+    ]
+    Fixture(monkeypatch, str(tmp_path), [value(1, ROUTE, **event) for event in events], schemas={1: ROUTE}).run_once()
+    found = rows(tmp_path, "by", "legs", "at", "took")
+    assert [row["by"] for row in found] == [{"Kind": "bike", "string": None}, {"Kind": None, "string": "foot"}, None]
+    assert found[0]["legs"] == [
+        None,
+        {"Leg": None, "double": 1.5},
+        {"Leg": {"km": {"int": 7, "string": None}}, "double": None},
+    ]
+    assert [row["at"] for row in found] == [1, -(2**63), 2**63 - 1]
+    assert [row["took"]["months"] for row in found] == [1, 2**32 - 1, 0]
+
+
+def test_a_field_that_was_widened_goes_on_landing_by_the_schema_to_read_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it the table, made of the older events, would be in the way of the newer ones."""
+    old = {"type": "record", "name": "Trip", "fields": [DAY, {"name": "id", "type": "int"}]}
+    values = [value(1, old, id=5), value(2, TRIP, id=2**40)]
+    Fixture(monkeypatch, str(tmp_path), values, schemas={1: old, 2: TRIP}, reader_schema=TRIP).run_once()
+    assert [row["id"] for row in rows(tmp_path, "id")] == [5, 2**40]
+
+
+def test_a_table_without_events_has_the_columns_of_the_schema_to_read_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = TRIP | {"fields": [*TRIP["fields"], {"name": "note", "type": "string", "default": ""}]}
+    Fixture(monkeypatch, str(tmp_path), [], schemas={1: TRIP}, reader_schema=reader)
+    names = DeltaTable(str(tmp_path / "trips")).to_pyarrow_table().schema.names
+    assert {"day", "id", "note"} <= set(names)

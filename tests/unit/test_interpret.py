@@ -1,6 +1,8 @@
 """Schemas that are many, unknown, or whose registry is away."""
 
+import json
 import threading
+from typing import Any
 
 import pytest
 
@@ -82,3 +84,56 @@ def test_nobody_is_waited_for_when_the_worker_is_to_stop() -> None:
     with pytest.raises(RegistryUnavailable):
         patience(clock, stopping).until_answered(Away(1).ask)
     assert clock.monotonic_s() == 0
+
+
+WIDER = json.dumps(
+    {
+        "type": "record",
+        "name": "Trip2",
+        "aliases": ["Trip"],
+        "fields": [
+            {"name": "date_of_trip", "aliases": ["day"], "type": {"type": "int", "logicalType": "date"}},
+            {"name": "kind", "type": "string", "default": "car"},
+        ],
+    }
+)
+
+
+def reading_by(reader: str, schemas: dict[int, Any]) -> Interpreter:
+    declared = {
+        "name": "trips",
+        "topics": ["trips"],
+        "owner": "o",
+        "partition": {"field": "date_of_trip"},
+        "reader_schema": json.loads(reader),
+    }
+    return Interpreter(Dataset.from_json(json.dumps(declared)), Schemas(schemas), patience(ManualClock()))  # type: ignore[arg-type]  # a stand-in
+
+
+def test_events_are_read_by_the_schema_that_the_dataset_declares() -> None:
+    """A renamed field is found by its alias, partition and rules included; what old events lack is the default."""
+    found = reading_by(WIDER, {1: TRIP}).read(block_of([*trips([3])]), None)
+    assert found.rejections == []
+    ((batch, days, _rows),) = found.batches
+    assert batch.schema.names == ["date_of_trip", "kind"]
+    assert batch["kind"].unique().to_pylist() == ["car"]
+    assert days.tolist() == [0]
+
+
+def test_events_that_the_declared_schema_cannot_read_are_rejected_with_the_reason() -> None:
+    stranger = {"type": "record", "name": "Trip", "fields": [{"name": "x", "type": "int"}]}
+    found = reading_by(WIDER, {1: stranger}).read(block_of([*trips([3])]), None)
+    assert found.batches == []
+    (rejection,) = found.rejections
+    assert rejection.rule == SCHEMA
+    assert "date_of_trip: the writer's record Trip has no such field" in rejection.reason
+
+
+def test_a_value_that_the_declared_schema_cannot_hold_is_rejected_alone_and_by_its_path() -> None:
+    writer = json.loads(WIDER) | {"fields": [json.loads(WIDER)["fields"][0], {"name": "kind", "type": "bytes"}]}
+    bodies = [b"\0\0\0\0\1\x06\x02a", b"\0\0\0\0\1\x06\x02\xff", b"\0\0\0\0\1\x06\x02b"]
+    found = reading_by(WIDER, {1: writer}).read(block_of(bodies), None)
+    assert [(r.row, r.rule, r.path, r.byte) for r in found.rejections] == [(1, "decode", "kind", None)]
+    ((batch, _, rows),) = found.batches
+    assert batch["kind"].to_pylist() == ["a", "b"]
+    assert rows.tolist() == [0, 2]

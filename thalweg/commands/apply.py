@@ -69,17 +69,20 @@ def _read(files: tuple[Path, ...]) -> list[Dataset]:
 
 def _check_registered(settings: Settings, datasets: list[Dataset]) -> None:
     """Check against the newest registered schema of each topic. A topic without one is checked when ingest meets its events."""
+    from ingest.decode.resolve import landed_schema
     from schemas.arrow import event_schema
     from schemas.registry import Registry
 
     with Registry(settings.registry) as registry:
         for dataset in datasets:
+            if dataset.reader_schema is not None:
+                dataset.check(event_schema(dataset.reader_schema))
             for topic in dataset.topics:
                 try:
                     registered = registry.latest(f"{topic}-value")
                 except SchemaNotFound:
                     continue
-                dataset.check(event_schema(registered.schema))
+                dataset.check(landed_schema(registered.schema, dataset.reader_schema))
 
 
 def _difference(before: Dataset, after: Dataset) -> str:
