@@ -50,7 +50,9 @@ class Metrics:
         self.landing_seconds = self._histogram(
             "landing_seconds", "Time of one landing, all retries", _LANDING_BUCKETS_S
         )
-        self.landing_conflicts = self._counter("landing_conflicts", "Other writers' commits that a landing met and went on after")
+        self.landing_conflicts = self._counter(
+            "landing_conflicts", "Other writers' commits that a landing met and went on after"
+        )
         self.table_version = self._gauge("table_version", "Newest version of the table that this service has seen")
         self.announced = self._counter("versions_announced", "Version events sent")
         self.announce_seconds = self._histogram("announce_seconds", "From commit to version event", _ANNOUNCE_BUCKETS_S)

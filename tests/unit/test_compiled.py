@@ -1,15 +1,17 @@
 """Where compiled functions are kept, and that a stale one is never run."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-import numba
 import pytest
 
 from ingest import compiled
-from ingest.decode import reading
+from ingest.compiling import compile_function
 from ingest.decode.compiled import KERNEL
+from ingest.words import GATHER, MEASURE
 
 
 def cache_folder() -> Path | None:
@@ -21,7 +23,7 @@ def no_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Every place for the cache lies under a file, so that none can be made. Returns that file."""
     file = tmp_path / "file"
     file.touch()
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(file / "numba"))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(file / "numba"))
     monkeypatch.setattr(compiled, "__file__", str(file / "compiled.py"))
     monkeypatch.setenv("HOME", str(file))
     monkeypatch.setattr(tempfile, "tempdir", str(file))
@@ -29,7 +31,7 @@ def no_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_numbas_own_setting_comes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     folder = cache_folder()
     assert folder is not None
     assert folder.parent == tmp_path
@@ -73,23 +75,46 @@ def test_without_any_place_there_is_no_folder(no_place: Path) -> None:
 
 
 def test_another_source_has_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Numba itself compares the time and size of one file only."""
+    """Stale code would write wherever a newer caller's numbers point it."""
     before = cache_folder()
+    real = compiled.source
     changed = tmp_path / "reading.py"
-    changed.write_bytes(Path(reading.__file__).read_bytes() + b"# changed\n")
-    monkeypatch.setattr(reading, "__file__", str(changed))
+    changed.write_bytes(real("ingest.decode.reading").read_bytes() + b"# changed\n")
+    monkeypatch.setattr(compiled, "source", lambda module: changed if module.endswith(".reading") else real(module))
     after = cache_folder()
     assert before is not None
     assert after is not None
     assert before.name != after.name
 
 
-def test_numbas_configuration_is_left_as_it_was(tmp_path: Path) -> None:
-    before = numba.config.CACHE_DIR
-    compiled.keep_in(tmp_path, numba.njit(_nothing))
-    assert before == numba.config.CACHE_DIR
-    assert list(tmp_path.iterdir())
+def test_another_processor_has_another_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home folder may be shared by machines."""
+    before = cache_folder()
+    monkeypatch.setattr(compiled.llvm, "get_host_cpu_name", lambda: "another")
+    after = cache_folder()
+    assert before is not None
+    assert after is not None
+    assert before.name != after.name
 
 
-def _nothing() -> None:
-    pass
+def test_every_module_that_goes_into_the_code_is_named() -> None:
+    """A part that is forgotten would let stale code be run."""
+    program = "import sys; from importlib import import_module as load; load(sys.argv[1]); print(*sys.modules)"
+    for kernel in (KERNEL, MEASURE, GATHER):
+        ended = subprocess.run(
+            [sys.executable, "-c", program, kernel._module], capture_output=True, text=True, check=True
+        )
+        ours = {name for name in ended.stdout.split() if name.startswith("ingest.")}
+        ours -= {"ingest.decode", "ingest.compiled"}  # an empty package, and what loads the code
+        assert ours <= set(kernel._parts)
+
+
+def test_a_function_that_needs_python_cannot_be_compiled() -> None:
+    """It would end the process where it is loaded."""
+    with pytest.raises(RuntimeError, match="no plain code"):
+        compile_function(_needs_python)
+
+
+def _needs_python(a: int, b: int) -> None:
+    if a == b:
+        raise ValueError("equal")
