@@ -98,7 +98,6 @@ class BulkSource(GroupSource["_Gathered"]):
     def _measured(self, messages: npt.NDArray[np.int64]) -> list[Oddity]:
         """Find out how much the messages hold, and what their topics are; return the errors among them."""
         many = len(self._topics) > 1
-        self._findings[:] = 0
         self._measure(
             messages.ctypes.data,
             len(messages),

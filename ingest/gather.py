@@ -98,23 +98,22 @@ def _number(topic: int, topics: int, known: int) -> int:
 def measure(
     messages: int, count: int, functions: int, scratch: int, findings: int, errors: int, topics: int, topic_of: int
 ) -> None:
-    """Add up what `count` messages hold, into `findings`, which is 0 before.
+    """Add up what `count` messages hold, into `findings`.
 
     `errors` gets the places of those that are errors. Where `topics` is not 0 it gets the handles of the topics that occur,
     and `topic_of` for each message the place of its own; both have room for `count`.
     """
-    known = 0
-    at = 0
+    value_bytes = key_bytes = header_bytes = headed = odd = known = at = 0
     for i in range(count):
         message = load64(messages + 8 * i)
         if load32(message + _ERR) != 0:
-            store64(errors + 8 * load64(findings + 8 * ERRORS), i)
-            store64(findings + 8 * ERRORS, load64(findings + 8 * ERRORS) + 1)
+            store64(errors + 8 * odd, i)
+            odd += 1
             continue
         if load64(message + _PAYLOAD) != 0:
-            store64(findings + 8 * VALUE_BYTES, load64(findings + 8 * VALUE_BYTES) + load64(message + _LENGTH))
+            value_bytes += load64(message + _LENGTH)
         if load64(message + _KEY) != 0:
-            store64(findings + 8 * KEY_BYTES, load64(findings + 8 * KEY_BYTES) + load64(message + _KEY_LENGTH))
+            key_bytes += load64(message + _KEY_LENGTH)
         if topics != 0:
             topic = load64(message + _TOPIC)
             if known == 0 or load64(topics + 8 * at) != topic:
@@ -125,13 +124,16 @@ def measure(
             store64(topic_of + 8 * i, at)
         held = _headers_of(message, functions, scratch)
         if held != 0:
-            size = 0
+            headed += 1
             k = 0
             while _header(held, k, functions, scratch):
-                size += _PREFIX + _text_length(load64(scratch + 8)) + load64(scratch + 24)
+                header_bytes += _PREFIX + _text_length(load64(scratch + 8)) + load64(scratch + 24)
                 k += 1
-            store64(findings + 8 * HEADED, load64(findings + 8 * HEADED) + 1)
-            store64(findings + 8 * HEADER_BYTES, load64(findings + 8 * HEADER_BYTES) + size)
+    store64(findings + 8 * VALUE_BYTES, value_bytes)
+    store64(findings + 8 * KEY_BYTES, key_bytes)
+    store64(findings + 8 * HEADER_BYTES, header_bytes)
+    store64(findings + 8 * HEADED, headed)
+    store64(findings + 8 * ERRORS, odd)
     store64(findings + 8 * TOPICS, known)
 
 
@@ -159,6 +161,21 @@ def _put_headers(held: int, functions: int, scratch: int, target: int) -> int:
     return used
 
 
+@inlined
+def _append_headers(message: int, row: int, functions: int, scratch: int, cursors: int, columns: int) -> None:
+    """Append a record's headers to the block, if it has any."""
+    held = _headers_of(message, functions, scratch)
+    if held == 0:
+        return
+    used = load64(cursors + 8 * HEADERS_USED)
+    used += _put_headers(held, functions, scratch, load64(columns + 8 * HEADERS) + used)
+    store64(cursors + 8 * HEADERS_USED, used)
+    rows = load64(cursors + 8 * HEADED_ROWS)
+    store64(load64(columns + 8 * HEADER_ROW) + 8 * rows, row)
+    store64(load64(columns + 8 * HEADER_STARTS) + 8 * (rows + 1), used)
+    store64(cursors + 8 * HEADED_ROWS, rows + 1)
+
+
 def gather(
     messages: int,
     count: int,
@@ -180,19 +197,28 @@ def gather(
     keys_used = load64(cursors + 8 * KEYS_USED)
     tombstones = load64(cursors + 8 * TOMBSTONES)
     null_keys = load64(cursors + 8 * NULL_KEYS)
+    # Loaded once: the compiler cannot know that no store below changes them.
+    offsets = load64(columns + 8 * OFFSET)
+    timestamps = load64(columns + 8 * TIMESTAMP)
+    partitions = load64(columns + 8 * PARTITION)
+    values = load64(columns + 8 * VALUES)
+    starts = load64(columns + 8 * STARTS)
+    keys = load64(columns + 8 * KEYS)
+    key_starts = load64(columns + 8 * KEY_STARTS)
+    destroy = load64(functions + 8 * _DESTROY)
+    timestamp_of = load64(functions + 8 * _TIMESTAMP_OF)
     for i in range(count):
         message = load64(messages + 8 * i)
         if load32(message + _ERR) == 0:
-            store64(load64(columns + 8 * OFFSET) + 8 * row, load64(message + _OFFSET))
-            timestamp = call_long_2(load64(functions + 8 * _TIMESTAMP_OF), message, 0)
-            store64(load64(columns + 8 * TIMESTAMP) + 8 * row, timestamp)
-            store32(load64(columns + 8 * PARTITION) + 4 * row, load32(message + _PARTITION))
+            store64(offsets + 8 * row, load64(message + _OFFSET))
+            store64(timestamps + 8 * row, call_long_2(timestamp_of, message, 0))
+            store32(partitions + 4 * row, load32(message + _PARTITION))
             if topic_of != 0:
                 store16(load64(columns + 8 * TOPIC) + 2 * row, load64(numbers + 8 * load64(topic_of + 8 * i)))
             value = load64(message + _PAYLOAD)
             if value != 0:
                 length = load64(message + _LENGTH)
-                _move(value, load64(columns + 8 * VALUES) + values_used, length)
+                _move(value, values + values_used, length)
                 values_used += length
             else:
                 store64(load64(columns + 8 * TOMBSTONE) + 8 * tombstones, row)
@@ -200,25 +226,17 @@ def gather(
             key = load64(message + _KEY)
             if key != 0:
                 length = load64(message + _KEY_LENGTH)
-                _move(key, load64(columns + 8 * KEYS) + keys_used, length)
+                _move(key, keys + keys_used, length)
                 keys_used += length
             else:
                 store64(load64(columns + 8 * NULL_KEY) + 8 * null_keys, row)
                 null_keys += 1
             if headed != 0:
-                held = _headers_of(message, functions, scratch)
-                if held != 0:
-                    used = load64(cursors + 8 * HEADERS_USED)
-                    used += _put_headers(held, functions, scratch, load64(columns + 8 * HEADERS) + used)
-                    store64(cursors + 8 * HEADERS_USED, used)
-                    rows = load64(cursors + 8 * HEADED_ROWS)
-                    store64(load64(columns + 8 * HEADER_ROW) + 8 * rows, row)
-                    store64(load64(columns + 8 * HEADER_STARTS) + 8 * (rows + 1), used)
-                    store64(cursors + 8 * HEADED_ROWS, rows + 1)
+                _append_headers(message, row, functions, scratch, cursors, columns)
             row += 1
-            store64(load64(columns + 8 * STARTS) + 8 * row, values_used)
-            store64(load64(columns + 8 * KEY_STARTS) + 8 * row, keys_used)
-        call_void_1(load64(functions + 8 * _DESTROY), message)
+            store64(starts + 8 * row, values_used)
+            store64(key_starts + 8 * row, keys_used)
+        call_void_1(destroy, message)
     store64(cursors + 8 * ROWS, row)
     store64(cursors + 8 * VALUES_USED, values_used)
     store64(cursors + 8 * KEYS_USED, keys_used)

@@ -11,7 +11,6 @@ from contextlib import closing
 from typing import Final
 
 import confluent_kafka
-from confluent_kafka import Producer
 
 from ingest.block import Block
 from ingest.bulk import BulkSource
@@ -19,6 +18,7 @@ from ingest.source import Partition
 from thalweg.clock import SystemClock
 from thalweg.settings import KafkaSettings
 from thalweg.streams import librdkafka
+from thalweg.streams.clients import producer
 
 # The contract suite and a soak were run with these.
 KNOWN: Final = ("2.16.0",)
@@ -69,10 +69,10 @@ def check() -> None:
     with closing(source):
         mock = librdkafka.library().rd_kafka_handle_mock_cluster(source.handle)
         broker = librdkafka.library().rd_kafka_mock_cluster_bootstraps(mock).decode()
-        producer = Producer({"bootstrap.servers": broker, "log_level": 0})
+        client = producer(KafkaSettings(bootstrap=broker))
         for key, value, headers in _RECORDS:
-            producer.produce(_TOPIC, value, key, 0, timestamp=_TIMESTAMP_MS, headers=headers)
-        if producer.flush(_READ_S):
+            client.produce(_TOPIC, value, key, 0, timestamp=_TIMESTAMP_MS, headers=headers)
+        if client.flush(_READ_S):
             raise ValueError("the mock broker took no records")
         source.seek({(_TOPIC, 0): 0})
         block = source.poll(len(_RECORDS), 2**30, _READ_S)

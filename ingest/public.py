@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from operator import itemgetter
 
 import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
@@ -130,7 +129,7 @@ class _Chunk:
         n = len(messages)
         self.offsets = np.fromiter(map(Message.offset, messages), np.int64, n)
         self.partitions = np.fromiter(map(Message.partition, messages), np.int32, n)
-        self.timestamps = np.fromiter(map(itemgetter(1), map(Message.timestamp, messages)), np.int64, n)
+        self.timestamps = np.fromiter([time_ms for _, time_ms in map(Message.timestamp, messages)], np.int64, n)
         self.values, self.value_lengths, self.tombstones = join(list(map(Message.value, messages)))
         self.keys, self.key_lengths, self.null_keys = join(list(map(Message.key, messages)))
         self.topics = (

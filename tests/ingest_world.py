@@ -171,6 +171,11 @@ class World:
             )
 
 
+def reading_through(source: str, settings: Settings) -> Settings:
+    """The same settings, for workers that read through one of the sources."""
+    return settings.model_copy(update={"ingest": settings.ingest.model_copy(update={"source": source})})
+
+
 class Running:
     """A worker on a thread of its own, for tests that do something while it runs."""
 

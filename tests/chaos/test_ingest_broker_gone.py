@@ -34,11 +34,11 @@ def world(settings: Settings, kafka: LocalKafka) -> Iterator[World]:
         yield made
 
 
-@pytest.mark.parametrize("leave", [LocalKafka.stop, LocalKafka.kill])
+@pytest.mark.parametrize(("leave", "source"), [(LocalKafka.stop, "public"), (LocalKafka.kill, "bulk")])
 def test_a_worker_outlives_its_broker_and_goes_on(
-    world: World, kafka: LocalKafka, tmp_path: Path, leave: Callable[[LocalKafka], object]
+    world: World, kafka: LocalKafka, tmp_path: Path, leave: Callable[[LocalKafka], object], source: str
 ) -> None:
-    limits = {"THALWEG_INGEST__COMMIT_INTERVAL_S": "0.5"}
+    limits = {"THALWEG_INGEST__COMMIT_INTERVAL_S": "0.5", "THALWEG_INGEST__SOURCE": source}
     with (
         Service(world.settings, "ingest", "trips", log=tmp_path / "log", **limits) as worker,
         Sending(world) as sending,

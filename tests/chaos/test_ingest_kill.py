@@ -41,7 +41,9 @@ def test_all_flights_land_once_though_the_worker_is_killed_again_and_again(setti
     kills = 0
     while kills < KILLS:
         before = Log(uri).latest() if Log(uri).has_entries() else -1
-        with Service(settings, "ingest", "flights", log=tmp_path / "worker.log", **LIMITS) as worker:
+        # Turn by turn: what one source has landed, the other goes on from.
+        source = {"THALWEG_INGEST__SOURCE": ("public", "bulk")[kills % 2]}
+        with Service(settings, "ingest", "flights", log=tmp_path / "worker.log", **LIMITS, **source) as worker:
             wait_until(
                 lambda before=before, worker=worker: (
                     worker.process.poll() is not None or (Log(uri).has_entries() and Log(uri).latest() > before)

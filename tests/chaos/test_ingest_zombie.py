@@ -29,13 +29,15 @@ def world(settings: Settings) -> Iterator[World]:
         yield made
 
 
-@pytest.mark.parametrize(("protocol", "rounds"), [("classic", 4), ("consumer", 1)])
+@pytest.mark.parametrize(
+    ("protocol", "source", "rounds"), [("classic", "public", 2), ("classic", "bulk", 2), ("consumer", "bulk", 1)]
+)
 def test_a_worker_that_slept_while_another_took_over_lands_nothing_twice(
-    world: World, tmp_path: Path, protocol: str, rounds: int
+    world: World, tmp_path: Path, protocol: str, source: str, rounds: int
 ) -> None:
     """Under KIP-848 the broker says how long it waits: 45 s."""
     chance = random.Random(f"{protocol} 7")
-    more = {**LIMITS, "THALWEG_KAFKA__GROUP_PROTOCOL": protocol}
+    more = {**LIMITS, "THALWEG_KAFKA__GROUP_PROTOCOL": protocol, "THALWEG_INGEST__SOURCE": source}
     with (
         Service(world.settings, "ingest", "trips", log=tmp_path / "one.log", **more) as one,
         Service(world.settings, "ingest", "trips", log=tmp_path / "other.log", **more) as other,

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka.admin import NewPartitions
 from deltalake import DeltaTable
 
-from tests.ingest_world import Running, World, trip
+from tests.ingest_world import Running, World, reading_through, trip
 from tests.services import wait_until
 from thalweg.settings import Settings
 from thalweg.streams.admin import TopicSpec
@@ -16,11 +16,15 @@ from thalweg.streams.clients import producer
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(params=["classic", "consumer"])
+@pytest.fixture(params=[("classic", "public"), ("consumer", "public"), ("classic", "bulk")], ids="-".join)
 def worlds(settings: Settings, request: pytest.FixtureRequest) -> Iterator[Callable[..., World]]:
-    """Makes worlds whose workers use one of the protocols, and closes them."""
-    kafka = settings.kafka.model_copy(update={"group_protocol": request.param})
-    chosen = settings.model_copy(update={"kafka": kafka})
+    """Makes worlds whose workers use one of the protocols and one of the sources, and closes them.
+
+    KIP-848 over the bulk source has its turn in tests/contract/test_sources.py and tests/chaos/test_ingest_zombie.py.
+    """
+    protocol, source = request.param
+    kafka = settings.kafka.model_copy(update={"group_protocol": protocol})
+    chosen = reading_through(source, settings.model_copy(update={"kafka": kafka}))
     with ExitStack() as made:
         yield lambda **declared: made.enter_context(closing(World(chosen, **declared)))
 

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer, TopicPartition, cimpl
 from deltalake import DeltaTable
 
-from tests.ingest_world import Running, World, trip
+from tests.ingest_world import Running, World, reading_through, trip
 from tests.services import wait_until
 from thalweg.settings import Settings
 from thalweg.streams.admin import Admin, TopicSpec
@@ -19,13 +19,13 @@ from thalweg.streams.clients import producer
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def world(settings: Settings) -> Iterator[World]:
-    """A dataset whose topic takes any timestamp, as topics of brokers before 4.0 do."""
+@pytest.fixture(params=["public", "bulk"])
+def world(settings: Settings, request: pytest.FixtureRequest) -> Iterator[World]:
+    """A dataset whose topic takes any timestamp, as topics of brokers before 4.0 do; read through either source."""
     with closing(Admin(settings.kafka)) as admin:
         anything = {"message.timestamp.after.max.ms": str(2**63 - 1)}
         admin.create_topics([TopicSpec(f"{settings.kafka.prefix}.trips", 1, anything)])
-    with closing(World(settings)) as made:
+    with closing(World(reading_through(request.param, settings))) as made:
         yield made
 
 

@@ -7,10 +7,12 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from ingest import public as module
+from ingest.membership import fetching
 from ingest.public import PublicSource
 from ingest.source import Partition
 from thalweg.clock import ManualClock
 from thalweg.settings import KafkaSettings
+from thalweg.streams.clients import consumer_properties
 
 P: Partition = ("t", 0)
 
@@ -184,3 +186,15 @@ def test_a_consumer_that_refuses_to_read_again_is_one_of_our_errors(source_of: C
     consumer.incremental_unassign = refuse
     with pytest.raises(BrokerUnavailable, match="_STATE"):
         source.seek({P: 0})
+
+
+def test_the_assignor_that_is_set_is_for_ingest_only() -> None:
+    """Other groups of ours move partitions one by one, which other assignors do not allow."""
+    chosen = "partition.assignment.strategy"
+    kafka = KafkaSettings.model_validate({"bootstrap": "127.0.0.1:1", "properties": {chosen: "range"}})
+    assert consumer_properties(kafka, "ingest", **fetching(kafka))[chosen] == "range"
+    assert consumer_properties(kafka, "leases")[chosen] == "cooperative-sticky"
+    plain = KafkaSettings(bootstrap="127.0.0.1:1")
+    assert consumer_properties(plain, "ingest", **fetching(plain))[chosen] == "cooperative-sticky"
+    by_broker = KafkaSettings(bootstrap="127.0.0.1:1", group_protocol="consumer")
+    assert chosen not in consumer_properties(by_broker, "ingest", **fetching(by_broker))

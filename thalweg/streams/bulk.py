@@ -59,7 +59,7 @@ class BulkConsumer:
         told: Callable[[KafkaError], None] = chosen.pop("error_cb")
         # Held here, for the library holds addresses only.
         self._rebalance = c.RebalanceCallback(self._rebalanced)
-        self._errors = c.ErrorCallback(lambda _, code, text, __: told(KafkaError(code, _text(text))))
+        self._errors = c.ErrorCallback(lambda _, code, text, __: told(KafkaError(code, _text(text or b""))))
         conf = c.configuration(chosen)
         c.library().rd_kafka_conf_set_rebalance_cb(conf, self._rebalance)
         c.library().rd_kafka_conf_set_error_cb(conf, self._errors)
@@ -84,11 +84,11 @@ class BulkConsumer:
                     self._queue, round(timeout_s * 1000), messages.ctypes.data, count
                 )
             )
+        if taken < 0:
+            raise KafkaException(KafkaError(KafkaError._FAIL, "a batch could not be taken"))
         if self._raised is not None:
             destroy(messages[:taken])
             self._raise()
-        if taken < 0:
-            raise KafkaException(KafkaError(KafkaError._FAIL, "a batch could not be taken"))
         return taken
 
     def restart(self, positions: Mapping[Partition, int], held: Mapping[Partition, int]) -> None:
