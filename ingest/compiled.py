@@ -125,8 +125,16 @@ def _loaded(code: bytes, arguments: int) -> Callable[..., object]:
     engine.finalize_object()
     _ENGINES.append(engine)
     call = ctypes.CFUNCTYPE(ctypes.c_int32, *[ctypes.c_int64] * (2 + arguments))(engine.get_function_address(_ENTRY))
+    call.errcheck = _check  # type: ignore[assignment]  # its result is not used
     address = ctypes.addressof(_UNUSED)
     return functools.partial(call, address, address + 8)
+
+
+def _check(status: int, call: object, arguments: object) -> None:
+    """Nonzero means that the code has raised, as numba's convention has it."""
+    del call, arguments
+    if status:
+        raise RuntimeError(f"compiled code ended with status {status}: it raised, which no kernel of ours does")
 
 
 def _roots() -> Iterator[Path]:

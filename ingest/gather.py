@@ -4,7 +4,6 @@ Arguments are addresses (of int64 words unless said) and counts. The code relies
 `ingest.layout` checks before a source uses it.
 """
 
-import ingest.headers
 from ingest.calls import call_int_2, call_int_5, call_long_2, call_void_1
 from ingest.decode.memory import load8, load32, load64, store8, store16, store32, store64
 from ingest.decode.reading import inlined
@@ -23,8 +22,10 @@ from ingest.words import (
     KEYS_USED,
     NULL_KEY,
     NULL_KEYS,
+    NULL_LENGTH,
     OFFSET,
     PARTITION,
+    PREFIX_BYTES,
     ROWS,
     STARTS,
     TIMESTAMP,
@@ -42,8 +43,6 @@ _ERR, _TOPIC, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 8, 
 
 # Functions of librdkafka, as words of the addresses given to both: see `ingest.words.FUNCTIONS`.
 _DESTROY, _TIMESTAMP_OF, _HEADERS_OF, _HEADER_ALL = range(4)
-
-_PREFIX, _NULL = ingest.headers.PREFIX_BYTES, ingest.headers.NULL_LENGTH
 
 
 @inlined
@@ -127,7 +126,7 @@ def measure(
             headed += 1
             k = 0
             while _header(held, k, functions, scratch):
-                header_bytes += _PREFIX + _text_length(load64(scratch + 8)) + load64(scratch + 24)
+                header_bytes += PREFIX_BYTES + _text_length(load64(scratch + 8)) + load64(scratch + 24)
                 k += 1
     store64(findings + 8 * VALUE_BYTES, value_bytes)
     store64(findings + 8 * KEY_BYTES, key_bytes)
@@ -147,11 +146,11 @@ def _put_headers(held: int, functions: int, scratch: int, target: int) -> int:
         value = load64(scratch + 16)
         name_length = _text_length(name)
         store32(target + used, name_length)
-        used += _PREFIX
+        used += PREFIX_BYTES
         _move(name, target + used, name_length)
         used += name_length
         if value == 0:
-            store32(target + used - name_length - 4, _NULL)
+            store32(target + used - name_length - 4, NULL_LENGTH)
         else:
             length = load64(scratch + 24)
             store32(target + used - name_length - 4, length)

@@ -6,10 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.block import Header
-
-# Before each header: the length of its name and of its value, 32 bits each. A value of this length is null.
-PREFIX_BYTES = 8
-NULL_LENGTH = 2**32 - 1
+from ingest.words import NULL_LENGTH, PREFIX_BYTES
 
 
 class RawHeaders(Mapping[int, Sequence[Header]]):

@@ -33,6 +33,10 @@ ROWS, VALUES_USED, KEYS_USED, HEADERS_USED, TOMBSTONES, NULL_KEYS, HEADED_ROWS, 
     COLUMNS,
 ) = range(14)
 
+# How headers are laid out. Before each: the length of its name and of its value, 32 bits each. A value of this length is null.
+PREFIX_BYTES: Final = 8
+NULL_LENGTH: Final = 2**32 - 1
+
 # Functions of librdkafka whose addresses the kernels are given, in this order.
 FUNCTIONS: Final = (
     "rd_kafka_message_destroy",
@@ -43,6 +47,7 @@ FUNCTIONS: Final = (
 # Words that the library puts answers in.
 SCRATCH_WORDS: Final = 4
 
-_PARTS: Final = ("ingest.words", "ingest.calls", "ingest.headers", "ingest.decode.memory", "ingest.decode.reading")
+_DECODING: Final = tuple(f"ingest.decode.{part}" for part in ("memory", "opcodes", "reading"))
+_PARTS: Final = ("ingest.words", "ingest.calls", *_DECODING)
 MEASURE: Final = Compiled("ingest.gather", "measure", 8, _PARTS, "the bulk source", "a few seconds")
 GATHER: Final = Compiled("ingest.gather", "gather", 9, _PARTS, "the bulk source's gathering", "a few seconds")

@@ -115,6 +115,17 @@ def test_a_function_that_needs_python_cannot_be_compiled() -> None:
         compile_function(_needs_python)
 
 
-def _needs_python(a: int, b: int) -> None:
-    if a == b:
-        raise ValueError("equal")
+def test_code_that_raises_is_not_taken_for_code_that_ran() -> None:
+    call = compiled._loaded(compile_function(_raises), 1)
+    call(0)
+    with pytest.raises(RuntimeError, match="status"):
+        call(1)
+
+
+def _needs_python(a: int) -> None:
+    print(a)  # noqa: T201 - what it needs Python for
+
+
+def _raises(a: int) -> None:
+    if a:
+        raise ValueError("not zero")
