@@ -11,6 +11,7 @@ import time
 
 import structlog
 
+import ingest.allocator  # noqa: F401 - first of all that imports Arrow
 from benchmarks.peers.effort import Effort
 from ingest.decode.decoder import warm
 from ingest.landing import Landed

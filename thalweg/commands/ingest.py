@@ -3,6 +3,7 @@
 import click
 import structlog
 
+import ingest.allocator  # noqa: F401 - first of all that imports Arrow
 from ingest.decode.decoder import warm
 from ingest.report import Report
 from ingest.worker import Worker
