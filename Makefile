@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The page's tests drive a real browser, which no package registry has; .ci/run installs one and so never leaves them out.
 BROWSER := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types fast lock clean bench
+.PHONY: help setup demo test check bench bench-quick lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,12 +34,24 @@ check: setup ## format, types, lint, layers and the fast tests: under a minute
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q -m "not slow" --numprocesses auto
 
+bench: setup ## every benchmark beside its peers, Spark among them: about an hour, on a machine that does nothing else
+	@$(BIN)/python -m benchmarks.throughput --spark
+	@$(BIN)/python -m benchmarks.cases
+	@$(BIN)/python -m benchmarks.latency
+	@$(BIN)/python -m benchmarks.scaling
+	@$(BIN)/python -m benchmarks.picture
+
+bench-quick: setup ## Thalweg beside plain Python and a loop that only consumes: under three minutes
+	@$(BIN)/python -m benchmarks.throughput --records 500000
+
 lock: setup ## resolve the dependencies anew and write their hashes
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --all-extras --group dev --custom-compile-command 'make lock' pyproject.toml -o requirements.lock
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --extra postgres --extra flights --constraint requirements.lock --custom-compile-command 'make lock' \
 	  pyproject.toml deploy/docker/build.in -o deploy/docker/requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --custom-compile-command 'make lock' benchmarks/peers/spark-requirements.in -o benchmarks/peers/spark-requirements.lock
 
 clean: ## stop the local stack and remove what it keeps
 	@test ! -x $(BIN)/thalweg || $(BIN)/thalweg stack down --wipe

@@ -31,9 +31,8 @@ def main(records: int, rounds: int, spark: bool) -> None:
     """Measure, tell, keep."""
     with world() as here:
         print(f"producing {records:,} shop events", flush=True)
-        source = shop.source(records)
-        size = sum(len(value) for batch in shop.source(50_000).encoded(1) for value in batch.values) / 50_000
-        here.fill(TOPIC, source)
+        here.fill(TOPIC, shop.source(records))
+        size = here.record_bytes[TOPIC]
         runs: dict[str, list[dict[str, Any]]] = {}
         for number in range(rounds):
             for name, contestant in contestants(here, records, spark).items():

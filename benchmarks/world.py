@@ -45,7 +45,13 @@ class Run:
     """A worker that landed a topic: what it said of itself, and where its table is."""
 
     figures: Mapping[str, Any]
-    table: Path
+    dataset: str
+    settings: Settings
+
+    @property
+    def table(self) -> Path:
+        """The table's folder."""
+        return Path(self.settings.tables.root) / self.dataset
 
 
 class World:
@@ -55,6 +61,8 @@ class World:
         self.bootstrap = bootstrap
         self.registry = registry
         self.folder = folder
+        self.record_bytes: dict[str, float] = {}  # by topic, the mean size of a value
+        self._held: dict[str, int] = {}  # by topic, records in it
 
     def settings(self, prefix: str = "bench") -> Settings:
         """Settings with topics, groups and tables under `prefix`."""
@@ -68,7 +76,13 @@ class World:
     def fill(self, topic: str, records: Source, partitions: int = 4, poison: int = 0) -> int:
         """Make a topic and send records; how many are in it, bad ones included."""
         made = produce(topic, records, partitions=partitions, poison=poison, settings=self.settings())
-        return made.count + len(made.poison)
+        self.record_bytes[topic] = made.bytes / made.count
+        self._held[topic] = made.count + len(made.poison)
+        return self._held[topic]
+
+    def fill_once(self, topic: str, records: Source, poison: int = 0) -> int:
+        """As `fill`, unless the topic is filled already."""
+        return self._held.get(topic) or self.fill(topic, records, poison=poison)
 
     def declare(self, declaration: Mapping[str, Any]) -> tuple[Dataset, Settings]:
         """Publish a dataset under a prefix of its own: no offset and no table is there yet."""
@@ -88,7 +102,11 @@ class World:
         found = self.run(["benchmarks.worker", "--dataset", dataset.name], **self.environment(settings), **environment)
         if (told := found["rows"] + found["quarantined"]) != records:
             raise RuntimeError(f"{dataset.name}: {told} of {records} records were accounted for")
-        return Run(found, Path(settings.tables.root) / dataset.name)
+        return Run(found, dataset.name, settings)
+
+    def verify(self, run: Run) -> None:
+        """Prove from Kafka and the table that no offset is missing and none is there twice. Raises RuntimeError."""
+        ended(self.start(["thalweg", "verify", run.dataset], **self.environment(run.settings)))
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """The environment that gives a process these settings."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # Instants of 0001-01-01 and 10000-01-01, in milliseconds since 1970-01-01 UTC: beyond them, readers of tables stumble.
 _FIRST_MS, _END_MS = -62_135_596_800_000, 253_402_300_800_000
@@ -61,6 +62,14 @@ class Block:
         unknown = (found == -1) | (found < _FIRST_MS) | (found >= _END_MS)
         return pa.array(np.where(unknown, 0, found) * 1000, pa.int64(), mask=unknown).cast(pa.timestamp("us", "UTC"))
 
+    def values_of(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """The values of these rows, as binary; null for tombstones. Raises pyarrow.ArrowInvalid beyond 2 GiB of them."""
+        return _taken(self.data, self.starts, self.tombstones, rows)
+
+    def keys_of(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """The keys of these rows, as binary; null for null keys."""
+        return _taken(self.keys, self.key_starts, self.null_keys, rows)
+
     def value(self, row: int) -> bytes | None:
         """The record's value as Kafka holds it; None for a tombstone."""
         if _contains(self.tombstones, row):
@@ -95,6 +104,19 @@ def starts_of(lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     starts = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=starts[1:])
     return starts
+
+
+def _taken(
+    data: npt.NDArray[np.uint8],
+    starts: npt.NDArray[np.int64],
+    nulls: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
+) -> pa.Array:
+    joined = pa.Array.from_buffers(
+        pa.large_binary(), len(starts) - 1, [None, pa.py_buffer(starts), pa.py_buffer(np.ascontiguousarray(data))]
+    )
+    found = joined.take(pa.array(rows)).cast(pa.binary())
+    return pc.if_else(pa.array(np.isin(rows, nulls)), None, found) if len(nulls) else found
 
 
 def _contains(rows: npt.NDArray[np.int64], row: int) -> bool:

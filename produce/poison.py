@@ -26,6 +26,7 @@ OUT_OF_RANGE = "index out of range"
 BROKEN_RULE = "broken rule"
 
 _UNKNOWN_IDS = 2_000_000_000  # registries count up from 1: nobody gets here
+_OTHER_SCHEMAS = 8  # as from producers that were pointed at another registry, which has a few schemas too
 _LATIN1 = "Zürich".encode("latin-1")  # not UTF-8: 0xFC begins nothing
 
 
@@ -87,7 +88,7 @@ class Poison:
             yield from self._rng.permutation(list(self._makers)).tolist()
 
     def _unknown_schema_id(self, value: bytes) -> bytes:
-        return frame(_UNKNOWN_IDS + int(self._rng.integers(1000)), value[HEADER_BYTES:])
+        return frame(_UNKNOWN_IDS + int(self._rng.integers(_OTHER_SCHEMAS)), value[HEADER_BYTES:])
 
     def _truncated(self, value: bytes) -> bytes:
         """Cut anywhere: an Avro body says nothing of its length, so every shorter one ends before its last field does."""

@@ -191,5 +191,20 @@ def test_headers_count_as_bytes_that_wait(place: Place, monkeypatch: pytest.Monk
     file = QuarantineFile(place.quarantine, ManualClock())
     for row in range(10):
         file.add(block, {"t": "id"}, [Rejection(row, "wire", "no framing")])
-        assert len(file._columns["topic"]) < 3
+        assert file._waiting_bytes < 10_000
     file.abandon()
+
+
+def test_many_rejects_of_one_block_keep_their_order_keys_and_nulls(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quarantine, "TOGETHER", 3)
+    block = block_of([b"%d" % row for row in range(10)])
+    block.tombstones = np.array([4])
+    file = QuarantineFile(place.quarantine, ManualClock())
+    file.add(block, {"t": "id"}, [Rejection(row, "wire", f"reason {row}") for row in range(10)])
+    written = file.close()
+    assert written is not None
+    read = pq.read_table(Path(place.quarantine) / written.path, partitioning=None).to_pylist()
+    assert [row["value"] for row in read] == [None if row == 4 else b"%d" % row for row in range(10)]
+    assert [row["key"] for row in read] == [block.key(row) for row in range(10)]
+    assert [row["reason"] for row in read] == [f"reason {row}" for row in range(10)]
+    assert [row["offset"] for row in read] == block.offset.tolist()
