@@ -2,7 +2,7 @@
 
 | what the sample shows | encoding | codec |
 |---|---|---|
-| an enum, or values that repeat | dictionary | snappy |
+| an enum, or values that repeat, unless they are numbers that lie close together | dictionary | none |
 | other integers, dates, timestamps | DELTA_BINARY_PACKED: half of snappy's bytes at half of its cost | none |
 | anything else | plain | snappy where it saves enough to be worth its time, else none |
 
@@ -60,8 +60,8 @@ def choose(sample: pa.RecordBatch) -> Encodings:
                 found.statistics.append(path)  # nobody can skip by the bounds of a list's items
             if _repeats(values):
                 found.dictionary.append(path)
-                found.compression[path] = "SNAPPY"
-            elif pa.types.is_integer(leaf.type) or pa.types.is_temporal(leaf.type):
+                found.compression[path] = "NONE"
+            elif _is_whole(leaf.type):
                 found.delta.append(path)
                 found.compression[path] = "NONE"
             else:
@@ -91,13 +91,26 @@ def _leaves(array: pa.Array, *, is_repeated: bool) -> Iterator[tuple[pa.Array, b
         yield array, is_repeated
 
 
+def _is_whole(kind: pa.DataType) -> bool:
+    """Whether values are stored as whole numbers."""
+    return bool(pa.types.is_integer(kind) or pa.types.is_temporal(kind))
+
+
 def _repeats(values: pa.Array) -> bool:
+    """Whether a dictionary pays."""
     if pa.types.is_dictionary(values.type):
         return True
     if pa.types.is_boolean(values.type) or not len(values):
         return False
     distinct: int = pc.count_distinct(values, mode="all").as_py()
-    return distinct <= DICTIONARY_SHARE * len(values)
+    if distinct > DICTIONARY_SHARE * len(values):
+        return False
+    if not _is_whole(values.type):
+        return True
+    # Differences take about as many bits as the span of the values has, and a quarter of a dictionary's time.
+    ends = pc.min_max(values.view(pa.int32() if values.type.bit_width == 32 else pa.int64()))
+    span = 0 if values.null_count == len(values) else ends["max"].as_py() - ends["min"].as_py()
+    return 2 * distinct.bit_length() <= span.bit_length()
 
 
 def _compresses(values: pa.Array) -> bool:

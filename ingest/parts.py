@@ -79,9 +79,11 @@ class Parts:
         self.rows += len(days)
         if self._encodings is None or self._encodings.schema != batch.schema:
             self._encodings = choose(batch)
-        self._buffered_bytes += batch.nbytes
+        size = batch.nbytes
+        self._buffered_bytes += size
         for day, rows in _by_day(batch, days):
-            self._add(day, rows, self._encodings)
+            # A share: asking each slice would take longer than writing a few rows.
+            self._add(day, rows, size * rows.num_rows // len(days), self._encodings)
         if self._buffered_bytes > self._settings.buffered_bytes:
             self._make_room()
 
@@ -104,7 +106,7 @@ class Parts:
         self._open, self._closed, self._encodings = {}, [], None
         self._buffered_bytes = self.rows = 0
 
-    def _add(self, day: int, batch: pa.RecordBatch, encodings: Encodings) -> None:
+    def _add(self, day: int, batch: pa.RecordBatch, size: int, encodings: Encodings) -> None:
         if day in self._open and self._open[day].encodings.schema != batch.schema:
             self._close(day)  # the table was widened meanwhile: a file has one schema
         part = self._open.pop(day, None)
@@ -118,7 +120,7 @@ class Parts:
         self._open[day] = part
         part.waiting.append(batch)
         part.waiting_rows += batch.num_rows
-        part.waiting_bytes += batch.nbytes
+        part.waiting_bytes += size
 
     def _make_room(self) -> None:
         """Write the largest parts. What goes on waiting is copied: a slice would keep the whole batch in memory."""

@@ -25,7 +25,19 @@ def test_values_that_repeat_get_a_dictionary() -> None:
             "nothing": pa.nulls(1000, pa.int64()),
         }
     )
-    assert choose(rows).dictionary == ["repeats", "symbols", "nothing"]
+    assert choose(rows).dictionary == ["repeats", "symbols"]
+
+
+def test_numbers_that_repeat_get_a_dictionary_only_where_they_lie_far_apart() -> None:
+    rows = pa.record_batch(
+        {
+            "close": [i % 60 for i in range(1000)],
+            "far": [10**9 * (i % 60) for i in range(1000)],
+            "hours": pa.array([3_600_000_000 * (i % 24) for i in range(1000)]).cast(pa.timestamp("us", "UTC")),
+            "days": pa.array([i % 24 for i in range(1000)], pa.int32()).cast(pa.date32()),
+        }
+    )
+    assert choose(rows).dictionary == ["far", "hours"]
 
 
 def test_whole_numbers_and_instants_that_do_not_repeat_are_stored_as_differences() -> None:
