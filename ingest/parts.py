@@ -4,10 +4,12 @@ Rows keep the order in which Kafka gave them, so files are clustered by offset, 
 """
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +25,14 @@ from thalweg.tables.commit import DataFile
 from thalweg.tables.open import storage_errors
 from thalweg.tables.place import filesystem
 
+# Files that are written at once: encoding is native code, and what consuming and decoding leave of the processor is about one
+# core more than the landing's own. Each holds one column's pages in memory.
+WRITTEN_AT_ONCE = 2
 # When memory is full the largest parts become row groups, until this share of it is left waiting: a few rows of many dates
 # are worth keeping for a larger row group, at the price of a copy.
 KEPT_WAITING = 1 / 8
+T = TypeVar("T")
+
 _EPOCH = np.datetime64("1970-01-01", "D")
 
 
@@ -67,6 +74,7 @@ class Parts:
         self._column = partition_column
         self._settings = settings
         self._files = filesystem(uri, storage_options)
+        self._threads = ThreadPoolExecutor(WRITTEN_AT_ONCE, thread_name_prefix="parts")
         self._reset()
 
     def append(self, batch: pa.RecordBatch, days: npt.NDArray[np.int32]) -> None:
@@ -89,8 +97,7 @@ class Parts:
 
     def close(self) -> list[DataFile]:
         """Close every file and return what is to be committed. The object is empty afterwards."""
-        for day in list(self._open):
-            self._close(day)
+        self._close(list(self._open))
         closed = self._closed
         self._reset()
         return closed
@@ -108,11 +115,11 @@ class Parts:
 
     def _add(self, day: int, batch: pa.RecordBatch, size: int, encodings: Encodings) -> None:
         if day in self._open and self._open[day].encodings.schema != batch.schema:
-            self._close(day)  # the table was widened meanwhile: a file has one schema
+            self._close([day])  # the table was widened meanwhile: a file has one schema
         part = self._open.pop(day, None)
         if part is None:
             if len(self._open) >= self._settings.open_parts:
-                self._close(next(iter(self._open)))
+                self._close([next(iter(self._open))])
             # The random name is what keeps a fenced writer from overwriting a committed file.
             value = str(_EPOCH + day)
             path = f"{self._column}={value}/part-{uuid.uuid4()}.parquet"
@@ -125,16 +132,25 @@ class Parts:
     def _make_room(self) -> None:
         """Write the largest parts. What goes on waiting is copied: a slice would keep the whole batch in memory."""
         left = sum(part.waiting_bytes for part in self._open.values())
-        for day in sorted(self._open, key=lambda day: -self._open[day].waiting_bytes):
-            part = self._open[day]
+        writing = []
+        for part in sorted(self._open.values(), key=lambda part: -part.waiting_bytes):
             if left > KEPT_WAITING * self._settings.buffered_bytes:
                 left -= part.waiting_bytes
-                self._write_row_group(part)
-                if part.writer is not None and part.writer.file_handle.tell() >= self._settings.file_bytes:
-                    self._close(day)
+                writing.append(part)
             elif part.waiting:
                 part.waiting = [pa.concat_batches(part.waiting)]
+        self._together(self._write_row_group, writing)
         self._buffered_bytes = left
+        large = self._settings.file_bytes
+        self._close(
+            [day for day, part in self._open.items() if part.writer and part.writer.file_handle.tell() >= large]
+        )
+
+    def _together(self, work: Callable[[_Part], T], parts: Iterable[_Part]) -> list[T]:
+        """Do it for some parts at a time. Raises the first error, after all have ended."""
+        started = [self._threads.submit(work, part) for part in parts]
+        wait(started)
+        return [each.result() for each in started]
 
     def _write_row_group(self, part: _Part) -> None:
         if not part.waiting:
@@ -166,16 +182,24 @@ class Parts:
             metadata_collector=part.footers,
         )
 
-    def _close(self, day: int) -> None:
-        part = self._open.pop(day)
+    def _close(self, days: Iterable[int]) -> None:
+        parts = [self._open.pop(day) for day in days]
+        try:
+            self._closed += self._together(self._closed_file, parts)
+        except BaseException:
+            for part in parts:
+                if part.writer is not None and part.writer.is_open:
+                    let_go(part.writer)
+            raise
+
+    def _closed_file(self, part: _Part) -> DataFile:
         self._write_row_group(part)
-        if part.writer is None:
-            return
+        assert part.writer is not None  # a part is made for rows
         with storage_errors(self._uri):
             part.writer.close()
             size = self._files.get_file_info(part.path).size
         text = statistics(part.footers[0], part.writer.schema, part.nan_columns)
-        self._closed.append(DataFile(part.path, size, part.rows, part.partition, text))
+        return DataFile(part.path, size, part.rows, part.partition, text)
 
 
 def let_go(writer: pq.ParquetWriter) -> None:
