@@ -11,9 +11,9 @@ import time
 import uuid
 from collections.abc import Mapping
 
-from ingest.bulk import BulkSource
-from ingest.public import PublicSource
-from ingest.source import Partition
+from ingest.sources.bulk import BulkSource
+from ingest.sources.public import PublicSource
+from ingest.sources.source import Partition
 from thalweg.clock import SystemClock
 from thalweg.settings import load_settings
 

@@ -11,7 +11,7 @@ from ingest.block import Block
 from ingest.parts import Parts
 from ingest.patience import Patience
 from ingest.quarantine import QuarantineFile, Rejection
-from ingest.source import Partition
+from ingest.sources.source import Partition
 from ingest.table import LandingTable
 from schemas.datasets import Dataset
 from thalweg.clock import Clock

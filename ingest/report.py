@@ -8,7 +8,7 @@ from typing import TextIO
 import structlog
 
 from ingest.landing import Landed
-from ingest.source import Partition
+from ingest.sources.source import Partition
 from thalweg.clock import Clock
 from thalweg.telemetry import METRICS, Metrics
 

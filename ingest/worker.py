@@ -17,12 +17,12 @@ from ingest.block import Block
 from ingest.decode.resolve import landed_schema
 from ingest.interpret import Interpreter
 from ingest.landing import Landed, Landing
-from ingest.opening import open_source
 from ingest.patience import Patience
 from ingest.pipeline import Pipeline
 from ingest.report import Report
 from ingest.run_events import RunEvents
-from ingest.source import Partition, Source
+from ingest.sources.opening import open_source
+from ingest.sources.source import Partition, Source
 from ingest.table import LandingTable
 from ingest.watchdog import Watchdog
 from schemas.arrow import event_schema

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from confluent_kafka import Producer
 
 from ingest.block import Block
-from ingest.bulk import BulkSource
-from ingest.membership import GroupSource
-from ingest.public import PublicSource
-from ingest.source import Partition
+from ingest.sources.bulk import BulkSource
+from ingest.sources.membership import GroupSource
+from ingest.sources.public import PublicSource
+from ingest.sources.source import Partition
 from thalweg.clock import SystemClock
 from thalweg.settings import KafkaSettings
 from thalweg.streams.admin import Admin, TopicSpec

@@ -2,13 +2,16 @@
 
 from typing import Final
 
-from ingest.compiled import Compiled
+from ingest.native.compiled import Compiled
 
 KERNEL: Final = Compiled(
     "ingest.decode.kernel",
     "run",
     13,
-    [f"ingest.decode.{part}" for part in ("keys", "memory", "opcodes", "reading")],
+    [
+        *(f"ingest.decode.{part}" for part in ("keys", "opcodes", "reading")),
+        *(f"ingest.native.{part}" for part in ("functions", "memory")),
+    ],
     "the decoder",
     "about ten seconds",
 )

@@ -2,11 +2,8 @@
 
 from ingest.decode import opcodes as o
 from ingest.decode.keys import twice
-from ingest.decode.memory import load32, load64, store32, store64
 from ingest.decode.reading import (
     check_uuid,
-    compiled,
-    inlined,
     length,
     long_varint,
     put_bit,
@@ -24,6 +21,8 @@ from ingest.decode.reading import (
     read_symbol,
     varint,
 )
+from ingest.native.functions import compiled, inlined
+from ingest.native.memory import load32, load64, store32, store64
 
 _FRAME = o.FRAME_WORDS * 8
 _LEFT, _BLOCK_END, _INDEX = 8, 16, 24  # a frame's words behind its first, the address of the BLOCK

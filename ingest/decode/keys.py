@@ -3,8 +3,8 @@
 Avro does not forbid it, and readers disagree on what it means: Java keeps the last, DuckDB refuses to read the file.
 """
 
-from ingest.decode.memory import load8, load32, store32
-from ingest.decode.reading import compiled, inlined
+from ingest.native.functions import compiled, inlined
+from ingest.native.memory import load8, load32, store32
 
 # Up to here each pair is compared; beyond, keys are sorted.
 _PAIRS_MAX = 32

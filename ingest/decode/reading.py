@@ -4,12 +4,6 @@ Each `read_*` takes where the value starts (`p`) and where the record ends (`end
 the next value starts, or minus a fault of `opcodes`. Nothing is read at or beyond `end`, except whole words within `readable`.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
-
-from ingest.decode.memory import load8, load32, load64, store8, store32, store64
 from ingest.decode.opcodes import (
     CUT,
     FULL,
@@ -24,22 +18,12 @@ from ingest.decode.opcodes import (
     UUID_TEXT_BYTES,
     VARINT,
 )
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from ingest.native.functions import compiled, inlined
+from ingest.native.memory import load8, load32, load64, store8, store32, store64
 
 _ALL_BUT_SIGN = 0x7FFFFFFFFFFFFFFF
 _HIGH_BITS = -0x7F7F7F7F7F7F7F80  # 0x80 in each byte
 _INT_MAX = 2**31 - 1
-
-
-def inlined(function: Function) -> Function:
-    """Compile into each caller."""
-    return cast(Function, numba.njit(error_model="numpy", forceinline=True)(function))
-
-
-def compiled(function: Function) -> Function:
-    """Compile once, to be called: for what is long or rare."""
-    return cast(Function, numba.njit(error_model="numpy")(function))
 
 
 @compiled

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-from ingest.source import Partition
+from ingest.sources.source import Partition
 from tests.services import wait_until
 from tests.source_world import PROTOCOLS, SOURCES, Member, Reading, Table, Topic, read
 from thalweg.errors import OffsetsExpired, ThalwegError, TopicNotFound

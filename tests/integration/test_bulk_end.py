@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 PROGRAM = """
 import sys
-from ingest.bulk import BulkSource
+from ingest.sources.bulk import BulkSource
 from tests.source_world import Member, read
 from thalweg.clock import SystemClock
 from thalweg.settings import load_settings

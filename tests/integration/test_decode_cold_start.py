@@ -40,7 +40,7 @@ def test_the_first_start_on_a_machine_compiles_and_says_so(tmp_path: Path) -> No
 
 def test_without_a_place_to_keep_it_the_decoder_still_works() -> None:
     """A container with a read-only file system: compiled at each start."""
-    program = "from ingest import compiled; compiled._roots = lambda: [compiled.Path('/dev/null/x')]\n" + PROGRAM
+    program = "from ingest.native import compiled; compiled._roots = lambda: [compiled.Path('/dev/null/x')]\n" + PROGRAM
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=200, check=True)
     assert "no folder to keep it in" in done.stdout
     assert done.stdout.split()[-3:] == ["[", "3", "]"]

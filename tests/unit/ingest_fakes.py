@@ -14,7 +14,7 @@ import pytest
 from ingest import worker as module
 from ingest.block import Block, join, starts_of
 from ingest.report import Report
-from ingest.source import Handlers, Partition
+from ingest.sources.source import Handlers, Partition
 from ingest.worker import Worker
 from schemas.datasets import Dataset
 from schemas.registry import RegisteredSchema

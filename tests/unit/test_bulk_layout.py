@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import confluent_kafka
 import pytest
 
-from ingest import layout, opening
-from ingest.bulk import BulkSource
-from ingest.layout import unsuitable
-from ingest.public import PublicSource
-from ingest.source import Source
+from ingest.sources import layout, opening
+from ingest.sources.bulk import BulkSource
+from ingest.sources.layout import unsuitable
+from ingest.sources.public import PublicSource
+from ingest.sources.source import Source
 from tests.source_world import Member
 from thalweg.clock import SystemClock
 from thalweg.settings import IngestSettings, KafkaSettings, Settings
@@ -110,9 +110,9 @@ def test_a_check_that_hangs_is_a_reason(monkeypatch: pytest.MonkeyPatch, warning
 def test_a_field_that_is_elsewhere_is_noticed(field: str) -> None:
     """As if the library had another layout than the kernels take it to have. In a process of its own: it may well crash."""
     steps = [
-        "from ingest import gather, layout",
-        "from ingest.compiled import Compiled",
-        "from ingest.compiling import compile_function",
+        "from ingest.sources import gather, layout",
+        "from ingest.native.compiled import Compiled",
+        "from ingest.native.compiling import compile_function",
         # Here, where the field has been moved, and not kept.
         "Compiled._code = lambda self, progress: compile_function(getattr(gather, self._function))",
         "layout._READ_S = 3.0",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest import compiled
-from ingest.compiling import compile_function
 from ingest.decode.compiled import KERNEL
-from ingest.words import GATHER, MEASURE
+from ingest.native import compiled
+from ingest.native.compiling import compile_function
+from ingest.sources.words import GATHER, MEASURE
 
 
 def cache_folder() -> Path | None:
@@ -105,7 +105,7 @@ def test_every_module_that_goes_into_the_code_is_named() -> None:
             [sys.executable, "-c", program, kernel._module], capture_output=True, text=True, check=True
         )
         ours = {name for name in ended.stdout.split() if name.startswith("ingest.")}
-        ours -= {"ingest.decode", "ingest.compiled"}  # an empty package, and what loads the code
+        ours -= {"ingest.decode", "ingest.native.compiled"}  # an empty package, and what loads the code
         assert ours <= set(kernel._parts)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ingest.headers import RawHeaders
+from ingest.sources.headers import RawHeaders
 
 
 def laid_out(*headers: tuple[bytes, bytes | None]) -> bytes:

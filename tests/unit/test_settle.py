@@ -195,7 +195,9 @@ def test_headers_count_as_bytes_that_wait(place: Place, monkeypatch: pytest.Monk
     file.abandon()
 
 
-def test_many_rejects_of_one_block_keep_their_order_keys_and_nulls(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rejects_of_one_block_keep_their_order_keys_and_nulls(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(quarantine, "TOGETHER", 3)
     block = block_of([b"%d" % row for row in range(10)])
     block.tombstones = np.array([4])

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
-from ingest import public as module
-from ingest.membership import fetching
-from ingest.public import PublicSource
-from ingest.source import Partition
+from ingest.sources import public as module
+from ingest.sources.membership import fetching
+from ingest.sources.public import PublicSource
+from ingest.sources.source import Partition
 from thalweg.clock import ManualClock
 from thalweg.settings import KafkaSettings
 from thalweg.streams.clients import consumer_properties

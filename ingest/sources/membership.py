@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from ingest.block import Block
-from ingest.source import Handlers, Partition
+from ingest.sources.source import Handlers, Partition
 from thalweg.clock import Clock
 from thalweg.errors import OffsetsExpired
 from thalweg.settings import KafkaSettings

@@ -5,9 +5,9 @@ Plain integers, because the kernels compile them in as constants.
 
 from typing import Final
 
-from ingest.compiled import Compiled
+from ingest.native.compiled import Compiled
 
-# What `measure` finds, as words: bytes of values, of keys, of headers as `ingest.headers` lays them out, and how many messages
+# What `measure` finds, as words: bytes of values, of keys, of headers as `ingest.sources.headers` lays them out, and how many messages
 # have headers, are errors, how many topics there are.
 VALUE_BYTES, KEY_BYTES, HEADER_BYTES, HEADED, ERRORS, TOPICS, FINDINGS = range(7)
 
@@ -47,7 +47,6 @@ FUNCTIONS: Final = (
 # Words that the library puts answers in.
 SCRATCH_WORDS: Final = 4
 
-_DECODING: Final = tuple(f"ingest.decode.{part}" for part in ("memory", "opcodes", "reading"))
-_PARTS: Final = ("ingest.words", "ingest.calls", *_DECODING)
-MEASURE: Final = Compiled("ingest.gather", "measure", 8, _PARTS, "the bulk source", "a few seconds")
-GATHER: Final = Compiled("ingest.gather", "gather", 9, _PARTS, "the bulk source's gathering", "a few seconds")
+_PARTS: Final = ("ingest.sources.words", *(f"ingest.native.{part}" for part in ("calls", "functions", "memory")))
+MEASURE: Final = Compiled("ingest.sources.gather", "measure", 8, _PARTS, "the bulk source", "a few seconds")
+GATHER: Final = Compiled("ingest.sources.gather", "gather", 9, _PARTS, "the bulk source's gathering", "a few seconds")

@@ -7,8 +7,8 @@ import numpy as np
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from ingest.block import Block, Header, join, starts_of
-from ingest.membership import GroupSource, fetching
-from ingest.source import Handlers, Partition
+from ingest.sources.membership import GroupSource, fetching
+from ingest.sources.source import Handlers, Partition
 from thalweg.clock import Clock
 from thalweg.settings import KafkaSettings
 from thalweg.streams.clients import COOPERATIVE, assignor, consumer, kafka_error

@@ -1,6 +1,6 @@
 """Compiling one function to machine code, in a process of its own: what that takes in memory is gone afterwards.
 
-Run: python -m ingest.compiling MODULE FUNCTION, which writes an object file to standard output.
+Run: python -m ingest.native.compiling MODULE FUNCTION, which writes an object file to standard output.
 """
 
 import importlib

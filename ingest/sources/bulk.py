@@ -8,18 +8,18 @@ import numpy.typing as npt
 import pyarrow as pa
 from confluent_kafka import KafkaException
 
-from ingest import words as g
 from ingest.block import Block
-from ingest.headers import RawHeaders
-from ingest.membership import GroupSource, fetching
-from ingest.source import Handlers, Partition
+from ingest.sources import words as g
+from ingest.sources.headers import RawHeaders
+from ingest.sources.membership import GroupSource, fetching
+from ingest.sources.source import Handlers, Partition
 from thalweg.clock import Clock
 from thalweg.settings import KafkaSettings
 from thalweg.streams import librdkafka
 from thalweg.streams.bulk import BulkConsumer, Oddity, destroy, oddity, topic_name
 from thalweg.streams.clients import kafka_error
 
-# What a block's columns are made of, by the numbers that `ingest.words` gives them.
+# What a block's columns are made of, by the numbers that `ingest.sources.words` gives them.
 _TYPES: Final[list[np.dtype[Any]]] = [np.dtype(np.int64)] * g.COLUMNS
 _TYPES[g.PARTITION], _TYPES[g.TOPIC] = np.dtype(np.int32), np.dtype(np.int16)
 _TYPES[g.VALUES] = _TYPES[g.KEYS] = _TYPES[g.HEADERS] = np.dtype(np.uint8)
@@ -28,7 +28,7 @@ _FIRST_ITEMS, _MARGIN = 4_096, 1.25
 
 
 class BulkSource(GroupSource["_Gathered"]):
-    """Source over batches of messages that never become Python objects. For what `ingest.layout` has checked.
+    """Source over batches of messages that never become Python objects. For what `ingest.sources.layout` has checked.
 
     With `join=False` it stays out of the group, and reads what `seek` is told.
     """

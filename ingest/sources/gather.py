@@ -1,13 +1,13 @@
 """Kernels of the bulk source: from librdkafka's messages to a block's columns, without an object a message.
 
 Arguments are addresses (of int64 words unless said) and counts. The code relies on the layout of rd_kafka_message_t, which
-`ingest.layout` checks before a source uses it.
+`ingest.sources.layout` checks before a source uses it.
 """
 
-from ingest.calls import call_int_2, call_int_5, call_long_2, call_void_1
-from ingest.decode.memory import load8, load32, load64, store8, store16, store32, store64
-from ingest.decode.reading import inlined
-from ingest.words import (
+from ingest.native.calls import call_int_2, call_int_5, call_long_2, call_void_1
+from ingest.native.functions import inlined
+from ingest.native.memory import load8, load32, load64, store8, store16, store32, store64
+from ingest.sources.words import (
     ERRORS,
     HEADED,
     HEADED_ROWS,
@@ -41,7 +41,7 @@ from ingest.words import (
 # Where the fields of rd_kafka_message_t are, in bytes.
 _ERR, _TOPIC, _PARTITION, _PAYLOAD, _LENGTH, _KEY, _KEY_LENGTH, _OFFSET = 0, 8, 16, 24, 32, 40, 48, 56
 
-# Functions of librdkafka, as words of the addresses given to both: see `ingest.words.FUNCTIONS`.
+# Functions of librdkafka, as words of the addresses given to both: see `ingest.sources.words.FUNCTIONS`.
 _DESTROY, _TIMESTAMP_OF, _HEADERS_OF, _HEADER_ALL = range(4)
 
 

@@ -1,6 +1,6 @@
 """Compiled functions: compiled once for a machine and kept on disk, for seconds are too long for each start.
 
-Numba compiles them, in a process of its own (`ingest.compiling`). What it makes is plain machine code, so a worker needs
+Numba compiles them, in a process of its own (`ingest.native.compiling`). What it makes is plain machine code, so a worker needs
 only LLVM's loader: numba itself would take 70 MB and half a second of each start.
 """
 
@@ -10,8 +10,6 @@ import functools
 import hashlib
 import importlib.util
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +19,9 @@ from typing import Any, Final
 
 import llvmlite.binding as llvm
 
-_ENTRY: Final = "entry"  # ingest.compiling.ENTRY, whose module would import numba
+from ingest.process import run_module
+
+_ENTRY: Final = "entry"  # ingest.native.compiling.ENTRY, whose module would import numba
 _ENGINES: Final[list[Any]] = []  # they own the code, which lives as long as the process
 _UNUSED: Final = (ctypes.c_int64 * 2)()  # words that numba's convention wants, and that nothing is written to
 # Compiling takes some ten seconds; so much longer may a busy machine take.
@@ -37,7 +37,7 @@ class Compiled:
         None of these modules is imported.
         """
         self._module, self._function, self._arguments = module, function, arguments
-        self._parts = (module, *parts, "ingest.compiling")
+        self._parts = (module, *parts, "ingest.native.compiling")
         self._what, self._takes = what, takes
         self._lock = threading.Lock()
         self._loaded: Callable[..., object] | None = None
@@ -93,15 +93,7 @@ class Compiled:
         return code
 
     def _compile(self) -> bytes:
-        here = str(Path(__file__).parent.parent)  # the same code as this process has, wherever it was started
-        ended = subprocess.run(
-            [sys.executable, "-P", "-m", "ingest.compiling", self._module, self._function],
-            capture_output=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])},
-            stdin=subprocess.DEVNULL,
-        )
+        ended = run_module("ingest.native.compiling", self._module, self._function, timeout_s=_TIMEOUT_S)
         if ended.returncode:
             raise RuntimeError(f"{self._what} cannot be compiled:\n{ended.stderr.decode(errors='replace')}")
         return ended.stdout
@@ -116,7 +108,7 @@ def source(module: str) -> Path:
 
 
 def _loaded(code: bytes, arguments: int) -> Callable[..., object]:
-    """Load an object file that `ingest.compiling` made. Called through ctypes, which lets go of the interpreter lock."""
+    """Load an object file that `ingest.native.compiling` made. Called through ctypes, which lets go of the interpreter lock."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine(jit=True)

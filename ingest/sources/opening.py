@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import structlog
 
-from ingest import layout
-from ingest.bulk import BulkSource
-from ingest.public import PublicSource
-from ingest.source import Handlers, Source
-from ingest.words import GATHER, MEASURE
+from ingest.sources import layout
+from ingest.sources.bulk import BulkSource
+from ingest.sources.public import PublicSource
+from ingest.sources.source import Handlers, Source
+from ingest.sources.words import GATHER, MEASURE
 from thalweg.clock import Clock
 from thalweg.settings import Settings
 

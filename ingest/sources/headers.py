@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ingest.block import Header
-from ingest.words import NULL_LENGTH, PREFIX_BYTES
+from ingest.sources.words import NULL_LENGTH, PREFIX_BYTES
 
 
 class RawHeaders(Mapping[int, Sequence[Header]]):

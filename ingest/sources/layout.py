@@ -13,8 +13,9 @@ from typing import Final
 import confluent_kafka
 
 from ingest.block import Block
-from ingest.bulk import BulkSource
-from ingest.source import Partition
+from ingest.process import run_module
+from ingest.sources.bulk import BulkSource
+from ingest.sources.source import Partition
 from thalweg.clock import SystemClock
 from thalweg.settings import KafkaSettings
 from thalweg.streams import librdkafka
@@ -46,18 +47,11 @@ def unsuitable() -> str | None:
     if version not in KNOWN:
         return f"librdkafka {version} is not among those it is known to work with: {', '.join(KNOWN)}"
     try:
-        check = subprocess.run(
-            [sys.executable, "-m", "ingest.layout"],
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
+        check = run_module("ingest.sources.layout", timeout_s=TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"its check did not end: {error}"
     if check.returncode:
-        said = check.stderr.strip().rpartition("\n")[2]
+        said = check.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         return f"known records were not read back as they were sent (status {check.returncode}): {said or 'it said nothing'}"
     return None
 

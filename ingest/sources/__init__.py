@@ -1,0 +1,1 @@
+"""Where blocks come from: Kafka, through either of two clients."""
