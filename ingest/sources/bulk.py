@@ -79,14 +79,9 @@ class BulkSource(GroupSource["_Gathered"]):
         messages = self._messages[:taken]
         # What came before the group moved may belong to an assignment that is gone.
         kept = not self._moved and self._failure is None
-        try:
-            oddities = self._measured(messages)
-            if kept:
-                gathering.reserve(taken, self._findings)
-        except BaseException:
-            destroy(messages)
-            raise
+        oddities = self._measured(messages)
         if kept:
+            gathering.reserve(taken, self._findings)
             self._gathered(gathering, taken)
         else:
             destroy(messages)
@@ -140,6 +135,7 @@ class BulkSource(GroupSource["_Gathered"]):
         self._consumer.pause(partitions, held)
 
     def _leave(self) -> None:
+        destroy(self._messages)  # held if a batch was interrupted; the library would wait for them
         self._consumer.close()
 
 

@@ -186,7 +186,8 @@ def gather(
     cursors: int,
     columns: int,
 ) -> None:
-    """Append the records among `count` messages to a block's columns, which have room, and destroy every message.
+    """Append the records among `count` messages to a block's columns, which have room, and destroy every message: `messages` is
+    0 afterwards.
 
     `cursors` say how full the block is. `headed` is 0 where no message has headers. `topic_of` is 0 for a block of one topic;
     else `numbers[topic_of[i]]` is what stands for message i's topic.
@@ -235,6 +236,7 @@ def gather(
             row += 1
             store64(starts + 8 * row, values_used)
             store64(key_starts + 8 * row, keys_used)
+        store64(messages + 8 * i, 0)
         call_void_1(destroy, message)
     store64(cursors + 8 * ROWS, row)
     store64(cursors + 8 * VALUES_USED, values_used)

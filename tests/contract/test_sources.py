@@ -271,6 +271,26 @@ def test_a_source_closes_while_its_queue_is_full(topics: Callable[..., Topic]) -
         read(other, 1)
 
 
+@pytest.mark.parametrize("topics", ["bulk"], indirect=True)
+def test_an_interrupt_while_messages_are_held_does_not_keep_the_source_from_closing(
+    topics: Callable[..., Topic], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library waits for each message that it gave out."""
+    topic = topics()
+    topic.send([b"v"] * 5_000)
+    source = topic.source(Member())
+
+    def interrupt(*_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(source, "_gather", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        read(source, 1)
+    source.close()
+    with closing(topic.source(Member())) as other:
+        read(other, 5_000)
+
+
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_what_a_handler_raises_is_raised_once_and_the_source_can_be_closed(
     topics: Callable[..., Topic], protocol: str

@@ -195,8 +195,9 @@ def topic_name(topic: int) -> str:
 
 
 def destroy(messages: npt.NDArray[np.int64]) -> None:
-    """Destroy messages that nobody has read."""
-    for message in messages.tolist():
+    """Destroy messages that nobody will read; `messages` is 0 afterwards, and where it was 0 there was none."""
+    for place in np.flatnonzero(messages).tolist():
+        message, messages[place] = int(messages[place]), 0
         c.library().rd_kafka_message_destroy(message)
 
 
