@@ -30,7 +30,6 @@ WORTH_COMPRESSING = 0.85
 class Encodings:
     """Arguments of a ParquetWriter for files of one schema, by the path of a leaf."""
 
-    schema: pa.Schema
     dictionary: list[str]
     delta: list[str]
     compression: dict[str, str]
@@ -51,7 +50,7 @@ class Encodings:
 def choose(sample: pa.RecordBatch) -> Encodings:
     """Choose from a batch of some rows, of which the first SAMPLE_ROWS are looked at."""
     rows = sample.slice(0, SAMPLE_ROWS)
-    found = Encodings(sample.schema, [], [], {}, [])
+    found = Encodings([], [], {}, [])
     paths = iter(leaf_paths(sample.schema))
     for column in rows.columns:
         for leaf, is_repeated in _leaves(column, is_repeated=False):

@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from ingest.encodings import Encodings, choose
-from ingest.statistics import statistics
+from ingest.encodings import choose
+from ingest.statistics import Statistics
 from thalweg.settings import IngestSettings
 from thalweg.tables.commit import DataFile
 from thalweg.tables.open import storage_errors
@@ -36,13 +36,22 @@ T = TypeVar("T")
 _EPOCH = np.datetime64("1970-01-01", "D")
 
 
+class _Form:
+    """How files of one schema are written and told of."""
+
+    def __init__(self, sample: pa.RecordBatch) -> None:
+        self.schema = sample.schema
+        self.encodings = choose(sample)
+        self.statistics = Statistics(sample.schema)
+
+
 @dataclass(slots=True)
 class _Part:
     """One open file and the rows that wait to become its next row group."""
 
     path: str
     partition: dict[str, str | None]
-    encodings: Encodings
+    form: _Form
     waiting: list[pa.RecordBatch] = field(default_factory=list)
     waiting_rows: int = 0
     waiting_bytes: int = 0
@@ -61,7 +70,7 @@ class Parts:
 
     _open: dict[int, _Part]  # by day since 1970-01-01, the one written last at the end
     _closed: list[DataFile]
-    _encodings: Encodings | None  # chosen anew for each landing: what a column holds may change
+    _form: _Form | None  # chosen anew for each landing: what a column holds may change
 
     def __init__(
         self,
@@ -85,13 +94,13 @@ class Parts:
         if not len(days):
             return
         self.rows += len(days)
-        if self._encodings is None or self._encodings.schema != batch.schema:
-            self._encodings = choose(batch)
+        if self._form is None or self._form.schema != batch.schema:
+            self._form = _Form(batch)
         size = batch.nbytes
         self._buffered_bytes += size
         for day, rows in _by_day(batch, days):
             # A share: asking each slice would take longer than writing a few rows.
-            self._add(day, rows, size * rows.num_rows // len(days), self._encodings)
+            self._add(day, rows, size * rows.num_rows // len(days), self._form)
         if self._buffered_bytes > self._settings.buffered_bytes:
             self._make_room()
 
@@ -110,11 +119,11 @@ class Parts:
         self._reset()
 
     def _reset(self) -> None:
-        self._open, self._closed, self._encodings = {}, [], None
+        self._open, self._closed, self._form = {}, [], None
         self._buffered_bytes = self.rows = 0
 
-    def _add(self, day: int, batch: pa.RecordBatch, size: int, encodings: Encodings) -> None:
-        if day in self._open and self._open[day].encodings.schema != batch.schema:
+    def _add(self, day: int, batch: pa.RecordBatch, size: int, form: _Form) -> None:
+        if day in self._open and self._open[day].form.schema != batch.schema:
             self._close([day])  # the table was widened meanwhile: a file has one schema
         part = self._open.pop(day, None)
         if part is None:
@@ -123,7 +132,7 @@ class Parts:
             # The random name is what keeps a fenced writer from overwriting a committed file.
             value = str(_EPOCH + day)
             path = f"{self._column}={value}/part-{uuid.uuid4()}.parquet"
-            part = _Part(path, {self._column: value}, encodings)
+            part = _Part(path, {self._column: value}, form)
         self._open[day] = part
         part.waiting.append(batch)
         part.waiting_rows += batch.num_rows
@@ -173,9 +182,9 @@ class Parts:
             self._files.create_dir(part.path.rsplit("/", 1)[0], recursive=True)
         return pq.ParquetWriter(
             part.path,
-            part.encodings.schema,
+            part.form.schema,
             filesystem=self._files,
-            **part.encodings.options(),
+            **part.form.encodings.options(),
             # Readers take types from the table, and a dictionary column is a string column there.
             store_schema=False,
             coerce_timestamps="us",
@@ -198,7 +207,7 @@ class Parts:
         with storage_errors(self._uri):
             part.writer.close()
             size = self._files.get_file_info(part.path).size
-        text = statistics(part.footers[0], part.writer.schema, part.nan_columns)
+        text = part.form.statistics.of(part.footers[0], part.nan_columns)
         return DataFile(part.path, size, part.rows, part.partition, text)
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from ingest.block import Block
 from ingest.parts import let_go
-from ingest.statistics import statistics
+from ingest.statistics import Statistics
 from schemas.quarantine import PARTITION_COLUMN, SCHEMA
 from thalweg.clock import Clock
 from thalweg.tables.commit import DataFile
@@ -24,6 +24,7 @@ WAITING_BYTES = 16 * 2**20
 # So many are taken from a block at once.
 TOGETHER = 2_000
 # What a rejection says under the names that the table has for it.
+_STATISTICS = Statistics(SCHEMA)
 _VERDICT = ("schema_id", "rule", "reason", "path", "byte")
 
 
@@ -93,7 +94,7 @@ class QuarantineFile:
             size = self._files.get_file_info(self._path).size
         footer = self._footers.pop()
         self._writer = None
-        return DataFile(self._path, size, footer.num_rows, {PARTITION_COLUMN: self._date}, statistics(footer, SCHEMA))
+        return DataFile(self._path, size, footer.num_rows, {PARTITION_COLUMN: self._date}, _STATISTICS.of(footer))
 
     def abandon(self) -> None:
         """Forget everything. A file already begun stays, named by no commit: vacuum owns it."""

@@ -21,47 +21,66 @@ _LAST_CODE_POINT = 0x10FFFF
 _SURROGATES = range(0xD800, 0xE000)
 
 
-def statistics(footer: pq.FileMetaData, schema: pa.Schema, without_bounds: Iterable[str] = ()) -> str:
-    """Statistics JSON of one file: numRecords, minValues, maxValues, nullCount.
+class Statistics:
+    """Tells the statistics of files of one schema."""
 
-    `schema` is the file's Arrow schema; `without_bounds` names columns whose bounds are not to be trusted (NaN was seen).
+    def __init__(self, schema: pa.Schema) -> None:
+        """`schema` is the files' Arrow schema."""
+        # Of the columns that are not nested: where in the footer, name, name as JSON, whether values have an order.
+        self._columns: list[tuple[int, str, str, bool]] = []
+        leaf = 0
+        for field in schema:
+            if not pa.types.is_nested(field.type):
+                self._columns.append((leaf, field.name, _text(field.name), _has_order(field.type)))
+            leaf += _leaves(field.type)
 
-    A file with a column whose bounds cannot be told gets numRecords only: where other columns have bounds, delta-rs'
-    pyarrow reader takes the missing ones for "matches nothing" (seen with 1.6.3). Columns that are all null need none.
-    """
-    bounds: dict[str, tuple[str, str]] = {}
-    nulls: dict[str, str] = {}
-    doubtful = set(without_bounds)
-    groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
-    for path, name in _primitive_columns(footer, schema):
-        found = [group.column(path).statistics for group in groups]
-        if any(s is None or not s.has_null_count for s in found):
-            doubtful.add(name)
-            continue
-        nulls[name] = str(sum(s.null_count for s in found))
-        bounded = [s for s in found if s.num_values > 0]
-        kind = schema.field(name).type
-        if not bounded or not _has_order(kind):
-            continue
-        told = None
-        if name not in doubtful and all(s.has_min_max for s in bounded):
-            told = _bounds(min(s.min for s in bounded), max(s.max for s in bounded))
-        if told is None:
-            doubtful.add(name)
-        else:
-            bounds[name] = told
-    if doubtful:
-        return f'{{"numRecords":{footer.num_rows}}}'
-    low = _object({name: low for name, (low, _) in bounds.items()})
-    high = _object({name: high for name, (_, high) in bounds.items()})
-    return f'{{"numRecords":{footer.num_rows},"minValues":{low},"maxValues":{high},"nullCount":{_object(nulls)}}}'
+    def of(self, footer: pq.FileMetaData, without_bounds: Iterable[str] = ()) -> str:
+        """Statistics JSON of one file: numRecords, minValues, maxValues, nullCount.
+
+        `without_bounds` names columns whose bounds are not to be trusted (NaN was seen).
+
+        A file with a column whose bounds cannot be told gets numRecords only: where other columns have bounds, delta-rs'
+        pyarrow reader takes the missing ones for "matches nothing" (seen with 1.6.3). Columns that are all null need none.
+        """
+        lows, highs, nulls = [], [], []
+        doubtful = set(without_bounds)
+        groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+        for leaf, name, key, has_order in self._columns:
+            found = [group.column(leaf).statistics for group in groups]
+            if any(s is None or not s.has_null_count for s in found):
+                doubtful.add(name)
+                continue
+            nulls.append(f"{key}:{sum(s.null_count for s in found)}")
+            bounded = [s for s in found if s.num_values > 0] if has_order else []
+            if not bounded:
+                continue
+            told = None
+            if name not in doubtful and all(s.has_min_max for s in bounded):
+                told = _bounds(min(s.min for s in bounded), max(s.max for s in bounded))
+            if told is None:
+                doubtful.add(name)
+            else:
+                lows.append(f"{key}:{told[0]}")
+                highs.append(f"{key}:{told[1]}")
+        if doubtful:
+            return f'{{"numRecords":{footer.num_rows}}}'
+        members = (
+            f'"minValues":{{{",".join(lows)}}}',
+            f'"maxValues":{{{",".join(highs)}}}',
+            f'"nullCount":{{{",".join(nulls)}}}',
+        )
+        return f'{{"numRecords":{footer.num_rows},{",".join(members)}}}'
 
 
-def _primitive_columns(footer: pq.FileMetaData, schema: pa.Schema) -> list[tuple[int, str]]:
-    """(leaf index, name) of the columns that are not nested, in file order."""
-    nested = {field.name for field in schema if pa.types.is_nested(field.type)}
-    leaves = (footer.schema.column(i).path for i in range(footer.num_columns))
-    return [(i, path) for i, path in enumerate(leaves) if path.split(".")[0] not in nested]
+def _leaves(kind: pa.DataType) -> int:
+    """Columns that Parquet makes of one of this type."""
+    if not pa.types.is_nested(kind):
+        return 1
+    if pa.types.is_map(kind):
+        return _leaves(kind.key_type) + _leaves(kind.item_type)
+    if pa.types.is_struct(kind):
+        return sum(_leaves(field.type) for field in kind)
+    return _leaves(kind.value_type)
 
 
 def _has_order(kind: pa.DataType) -> bool:
@@ -114,7 +133,3 @@ def _instant(value: dt.datetime) -> str:
 def _text(value: str) -> str:
     """JSON text as UTF-8: delta-rs 1.6.3 misreads the escaped surrogate pairs of characters beyond the first plane."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def _object(members: dict[str, str]) -> str:
-    return "{" + ",".join(f"{_text(name)}:{value}" for name, value in members.items()) + "}"

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.parts import Parts
-from ingest.statistics import STRING_CHARACTERS, round_up, statistics
+from ingest.statistics import STRING_CHARACTERS, Statistics, round_up
 from thalweg.settings import IngestSettings
 from thalweg.tables.commit import Advance, TableWriter
 from thalweg.tables.open import create_table
@@ -46,7 +46,7 @@ def file_of(folder: Path, kind: str, values: list[Any], row_group_rows: int = 3)
     with pq.ParquetWriter(folder / "f.parquet", rows.schema, store_schema=False, metadata_collector=footers) as writer:
         writer.write_table(rows, row_group_size=row_group_rows)
     nan = ["v"] if any(isinstance(v, float) and math.isnan(v) for v in values) else []
-    return statistics(footers[0], rows.schema, nan)
+    return Statistics(rows.schema).of(footers[0], nan)
 
 
 def exact(value: Any) -> Any:
