@@ -26,7 +26,7 @@ demo: setup ## one event's whole way, on 336,776 real flights: under two minutes
 test: setup ## the whole suite, against a real broker, registry and files
 	@$(BIN)/pytest -q -m "not slow" --numprocesses auto
 	@test -n "$(BROWSER)" || echo "No Chromium here: leaving out tests/browser (apt-get install chromium)"
-	@$(BIN)/pytest -v -m slow $(if $(BROWSER),,--ignore tests/browser) -o console_output_style=count --durations=10 --durations-min=5
+	@$(BIN)/pytest -v -m slow --numprocesses 2 --dist worksteal $(if $(BROWSER),,--ignore tests/browser) -o console_output_style=count --durations=10 --durations-min=5
 
 check: setup ## format, types, lint, layers and the fast tests: under a minute
 	@$(BIN)/ruff format --check --quiet . && $(BIN)/ruff check --quiet .
