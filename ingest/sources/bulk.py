@@ -54,6 +54,7 @@ class BulkSource(GroupSource["_Gathered"]):
         self._findings = np.zeros(g.FINDINGS, np.int64)
         # For each message of a batch: its address; the places of errors; handles of topics, their numbers, and whose is whose.
         self._messages, self._errors, self._handles, self._numbers, self._topic_of = np.zeros((5, self.CHUNK), np.int64)
+        self._taken = 0  # messages of the last batch; one that is destroyed leaves a 0
         self._room = np.full(g.COLUMNS, _FIRST_ITEMS, np.int64)
         self._consumer = BulkConsumer(kafka, group, self._assigned, self._revoked, **fetching(kafka))
         if join:
@@ -72,8 +73,9 @@ class BulkSource(GroupSource["_Gathered"]):
         return _Gathered(self._topics, self._room)
 
     def _take(self, gathering: "_Gathered", count: int, timeout_s: float) -> int:
+        self._taken = 0
         try:
-            taken = self._consumer.take(self._messages, count, timeout_s)
+            taken = self._taken = self._consumer.take(self._messages, count, timeout_s)
         except KafkaException as error:
             raise kafka_error(error, f"reading {', '.join(self._topics)}", self._kafka) from error
         messages = self._messages[:taken]
@@ -135,7 +137,7 @@ class BulkSource(GroupSource["_Gathered"]):
         self._consumer.pause(partitions, held)
 
     def _leave(self) -> None:
-        destroy(self._messages)  # held if a batch was interrupted; the library would wait for them
+        destroy(self._messages[: self._taken])  # held if a batch was interrupted; the library would wait for them
         self._consumer.close()
 
 

@@ -51,3 +51,23 @@ def test_a_program_that_forgets_to_close_ends_and_leaves_its_group(settings: Set
         assert (done.returncode, done.stderr) == (status, "")
         (described,) = admin._client.describe_consumer_groups([f"{topic.name}.g"]).values()
         assert described.result().members == []
+
+
+def test_addresses_of_messages_that_the_library_took_back_are_left_alone(settings: Settings) -> None:
+    """It destroys what it has put into a batch when partitions are let go meanwhile. In a process of its own: it would crash."""
+    with closing(Admin(settings.kafka)) as admin:
+        topic = Topic.made(settings.kafka, admin, "bulk")
+        topic.send([b"v"] * 10)
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c"),
+                PROGRAM.format(end="source._messages[source._taken:] = 8; source.close()"),
+                *(topic.name, f"{topic.name}.g"),
+            ],
+            env=environment(settings),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")

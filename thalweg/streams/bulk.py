@@ -76,7 +76,8 @@ class BulkConsumer:
     def take(self, messages: npt.NDArray[np.int64], count: int, timeout_s: float) -> int:
         """Put the addresses of up to `count` messages into `messages`; return how many came within `timeout_s`.
 
-        Each must be destroyed by the caller, soon and in any case: the library cannot close while one is held.
+        Each must be destroyed by the caller, soon and in any case: the library cannot close while one is held. What stands
+        behind them is nobody's: the library takes messages back, and leaves their addresses, when the group moves meanwhile.
         """
         with self._using:
             taken = int(
