@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import socket
+import sys
 import threading
 import uuid
 from collections.abc import Mapping
@@ -45,6 +46,9 @@ HOLD_AFTER_S = 10.0
 LOOK_ELSEWHERE_S = 1.0
 # Batches dropped in a row because another writer moved the table, before the worker gives up.
 DROPS_IN_A_ROW = 20
+# How long a thread may keep the interpreter while another waits for it. The writing thread needs it for a moment between two
+# pieces of native code, and would wait Python's default of 5 ms each time for a consuming thread that never rests.
+SWITCH_S = 0.000_05
 
 
 class Worker:
@@ -83,6 +87,7 @@ class Worker:
         self._look_elsewhere_at_s = self._clock.monotonic_s() + settings.kafka.session_timeout_s
         self._held_rows = self._held_bytes = self._drops = self._beats = 0
         self._giving_up = False
+        self._switch_interval_s = sys.getswitchinterval()
         self._commit_at: float | None = None  # monotonic seconds
 
     def stop(self) -> None:
@@ -122,6 +127,7 @@ class Worker:
                 gc.collect()
                 gc.freeze()
                 gc.disable()
+                sys.setswitchinterval(SWITCH_S)
                 with Watchdog(self._settings.ingest.stall_s, self._clock, lambda: self._beats + self._pipeline.steps):
                     self._consume(self._source, ends, told)
             finally:
@@ -132,6 +138,7 @@ class Worker:
     def _close(self) -> None:
         """Leave the group, end the writing thread, let go of connections: also when one of these fails."""
         with self._opened as opened:
+            opened.callback(sys.setswitchinterval, self._switch_interval_s)
             opened.callback(gc.enable)
             opened.callback(gc.unfreeze)
             opened.callback(self._report.close)
