@@ -34,11 +34,12 @@ check: setup ## format, types, lint, layers and the fast tests: under a minute
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest -q -m "not slow" --numprocesses auto
 
-bench: setup ## every benchmark beside its peers, Spark among them: about an hour, on a machine that does nothing else
+bench: setup ## every benchmark beside its peers, Spark among them: some 50 minutes, on a machine that does nothing else
 	@$(BIN)/python -m benchmarks.throughput --spark
 	@$(BIN)/python -m benchmarks.cases
 	@$(BIN)/python -m benchmarks.latency
 	@$(BIN)/python -m benchmarks.scaling
+	@$(BIN)/python -m benchmarks.stages
 	@$(BIN)/python -m benchmarks.picture
 
 bench-quick: setup ## Thalweg beside plain Python and a loop that only consumes: under three minutes
