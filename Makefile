@@ -39,6 +39,7 @@ bench: setup ## every benchmark beside its peers, Spark among them: some 50 minu
 	@$(BIN)/python -m benchmarks.cases
 	@$(BIN)/python -m benchmarks.latency
 	@$(BIN)/python -m benchmarks.scaling
+	@$(BIN)/python -m benchmarks.sources
 	@$(BIN)/python -m benchmarks.stages
 	@$(BIN)/python -m benchmarks.picture
 

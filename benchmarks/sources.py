@@ -1,24 +1,30 @@
-"""What reading a record costs through each source, on a topic that is there: `python benchmarks/sources.py TOPIC RECORDS`.
+"""What reading a record costs through each source: consuming alone, without decoding or landing.
 
-Each source runs in a process of its own, turn by turn, from the topic's beginning. Processor time is what to compare: the rate
+Each source runs in a process of its own, in turn, from the topic's beginning. Processor time is what to compare: the rate
 also depends on what else the machine does.
+
+Run: python -m benchmarks.sources [--records N] [--rounds N]
 """
 
+import argparse
 import gc
-import subprocess
-import sys
+import json
 import time
 import uuid
 from collections.abc import Mapping
 
+import ingest.allocator  # noqa: F401 - first of all that imports Arrow
+from benchmarks import figures
+from benchmarks.world import TOPIC, world
 from ingest.sources.bulk import BulkSource
 from ingest.sources.public import PublicSource
 from ingest.sources.source import Partition
+from produce import shop
 from thalweg.clock import SystemClock
 from thalweg.settings import load_settings
 
 SOURCES = {"public": PublicSource, "bulk": BulkSource}
-ROUNDS = 3
+MEASURED = ("rate_per_s", "cpu_us_per_record", "consuming_thread_us_per_record")
 
 
 class FromTheBeginning:
@@ -33,38 +39,58 @@ class FromTheBeginning:
         return {}
 
 
-def measure(name: str, topic: str, records: int) -> None:
-    """Read so many records and print what that took, after the first ones."""
-    limits = load_settings().ingest
-    source = SOURCES[name](load_settings().kafka, uuid.uuid4().hex, [topic], FromTheBeginning(), SystemClock())
+def main(records: int, rounds: int) -> None:
+    """Measure, tell, keep."""
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in SOURCES}
+    with world() as here:
+        here.fill(TOPIC, shop.source(records))
+        environment = here.environment(here.settings())
+        for _ in range(rounds):
+            for name, found in runs.items():
+                arguments = ["--records", str(records), "--measure", name]
+                found.append(here.run(["benchmarks.sources", *arguments], **environment))
+    result = {name: figures.summed_up(found, MEASURED) for name, found in runs.items()}
+    columns = ["", "records/s", "CPU µs, all threads", "consuming thread"]
+    figures.show(
+        f"{records:,} shop events, consumed", columns, [[name, *map(run.get, MEASURED)] for name, run in result.items()]
+    )
+    print(figures.write("sources", {"machine": figures.machine(), "records": records, "runs": result}))
+
+
+def measure(name: str, records: int) -> str:
+    """Read so many records; what that took, after the first block."""
+    settings = load_settings()
+    limits = settings.ingest
+    source = SOURCES[name](settings.kafka, uuid.uuid4().hex, [TOPIC], FromTheBeginning(), SystemClock())
     gc.freeze()
     gc.disable()  # as a worker does
-    read = first = value_bytes = 0
+    read = first = 0
     began_s = cpu_s = thread_s = 0.0
     while read < records:
         block = source.poll(limits.block_rows, limits.block_bytes, 0.2)
         if block is None:
             continue
         read += len(block)
-        value_bytes += block.value_bytes
         if not first:
             first, began_s, cpu_s, thread_s = read, time.perf_counter(), time.process_time(), time.thread_time()
     rest = read - first
-    rate = rest / (time.perf_counter() - began_s)
-    cpu_us, thread_us = (
-        (now - then) / rest * 1e6 for now, then in ((time.process_time(), cpu_s), (time.thread_time(), thread_s))
-    )
-    print(
-        f"{name:6} {rate:9,.0f} records/s  {cpu_us:.2f} µs all threads  {thread_us:.2f} µs consuming thread  {value_bytes / read:.0f} bytes"
+    taken = (
+        rest / (time.perf_counter() - began_s),
+        (time.process_time() - cpu_s) / rest * 1e6,
+        (time.thread_time() - thread_s) / rest * 1e6,
     )
     source.close()
     gc.unfreeze()
+    return json.dumps(dict(zip(MEASURED, taken, strict=True)))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        measure(sys.argv[3], sys.argv[1], int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--records", type=int, default=2_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--measure", choices=SOURCES, help="one source, in this process, on what the environment names")
+    told = parser.parse_args()
+    if told.measure:
+        print(measure(told.measure, told.records))
     else:
-        for _ in range(ROUNDS):
-            for each in SOURCES:
-                subprocess.run([sys.executable, __file__, *sys.argv[1:3], each], check=True)
+        main(told.records, told.rounds)
